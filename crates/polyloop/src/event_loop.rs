@@ -1,0 +1,580 @@
+//! The loop: turns, timeouts and dispatch.
+
+use std::io;
+use std::mem;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use slab::Slab;
+
+use crate::mailbox::{Mailbox, Sender};
+use crate::timers::{TimerId, Timers};
+use crate::{Backend, Caps, Counters, Events, Interest, Readiness, Source, Token, Trigger};
+
+/// What a loop calls: the low-level interface, for proxies, UDP servers, pipes and anything else
+/// that is not one [`Protocol`](crate::Protocol) on one stream.
+///
+/// The handler owns its sources and finds them by token; a [`TokenMap`](crate::TokenMap) serves.
+/// It is the same on edges and on levels, provided that it does its input and output through
+/// [`Context::read`], [`Context::write`] and [`Context::accept`]: these tell the loop what
+/// `WouldBlock` said. A source that did not say `WouldBlock` is dispatched again in the next turn,
+/// so a handler may stop whenever it has done enough for one turn.
+pub trait Handler<B: Backend> {
+    /// What other threads send; `()` if nothing.
+    type Message: Send + 'static;
+
+    /// `token` is ready for what `readiness` says.
+    fn ready(&mut self, context: &mut Context<B>, token: Token, readiness: Readiness);
+
+    /// A timer of `token` is due. It is gone; set another one to go on.
+    fn timer(&mut self, context: &mut Context<B>, token: Token, timer: TimerId) {
+        let _ = (context, token, timer);
+    }
+
+    /// A message has come.
+    fn message(&mut self, context: &mut Context<B>, message: Self::Message) {
+        let _ = (context, message);
+    }
+
+    /// The turn is about to end: the place for what had to wait until nothing is being walked.
+    fn turn_ended(&mut self, context: &mut Context<B>) {
+        let _ = context;
+    }
+}
+
+/// A loop around a [`Backend`].
+///
+/// A turn, in order: the clock is read → the timeout is the least of the caller's, the next
+/// timer's, and zero if a source was reposted or a message waits → `poll` → the clock is read →
+/// messages → input and output → due timers, collected before any of them runs →
+/// [`Handler::turn_ended`].
+///
+/// A handler may register, change and remove any source at any time: an event in hand for a source
+/// that is gone is dropped and counted.
+#[derive(Debug)]
+pub struct EventLoop<B, M> {
+    context: Context<B>,
+    events: Events,
+    mailbox: Mailbox<M>,
+    inbox: Vec<M>,
+    in_hand: Vec<Token>,
+    due: Vec<TimerId>,
+}
+
+impl<B: Backend, M: Send + 'static> EventLoop<B, M> {
+    /// How many events a turn takes at most.
+    const EVENTS: usize = 1024;
+
+    /// A turn whose handlers took longer is worth a warning.
+    const SLOW: Duration = Duration::from_millis(100);
+
+    /// Makes a loop that waits with `backend`.
+    #[must_use]
+    pub fn new(backend: B) -> EventLoop<B, M> {
+        let mailbox = Mailbox::new(backend.waker());
+        EventLoop {
+            context: Context::new(backend),
+            events: Events::with_capacity(EventLoop::<B, M>::EVENTS),
+            mailbox,
+            inbox: Vec::new(),
+            in_hand: Vec::new(),
+            due: Vec::new(),
+        }
+    }
+
+    /// What handlers are given: to register the first sources before the loop runs.
+    pub fn context(&mut self) -> &mut Context<B> {
+        &mut self.context
+    }
+
+    /// Makes a sender, with which any thread reaches [`Handler::message`].
+    #[must_use]
+    pub fn sender(&self) -> Sender<M> {
+        self.mailbox.sender()
+    }
+
+    /// Turns until a handler calls [`Context::stop`].
+    ///
+    /// # Errors
+    ///
+    /// What the backend's `poll` says.
+    pub fn run<H: Handler<B, Message = M>>(&mut self, handler: &mut H) -> io::Result<()> {
+        self.context.stopped = false;
+        while !self.context.stopped {
+            self.turn(handler, None)?;
+        }
+        Ok(())
+    }
+
+    /// Turns once, and waits for `limit` at most if there is nothing to do.
+    ///
+    /// # Errors
+    ///
+    /// What the backend's `poll` says.
+    pub fn turn<H: Handler<B, Message = M>>(
+        &mut self,
+        handler: &mut H,
+        limit: Option<Duration>,
+    ) -> io::Result<()> {
+        self.wait(limit)?;
+
+        self.mailbox.take(&mut self.inbox);
+        self.context.counters.messages.add(self.inbox.len() as u64);
+        for message in self.inbox.drain(..) {
+            handler.message(&mut self.context, message);
+        }
+
+        // What is reposted from here on belongs to the next turn, and carries the other mark.
+        let this_turn = self.context.mark;
+        self.context.mark = this_turn.other();
+        mem::swap(&mut self.in_hand, &mut self.context.reposts);
+        for event in self.events.iter() {
+            if self.context.dispatch(handler, event.token, event.readiness).is_none() {
+                self.context.counters.stale_events.add(1);
+            }
+        }
+        for token in self.in_hand.drain(..) {
+            // A source that had an event as well was dispatched for it, and is not marked now.
+            if self.context.sources_mut(token).is_some_and(|source| source.mark == this_turn) {
+                self.context.counters.reposts.add(1);
+                self.context.dispatch(handler, token, Readiness::EMPTY);
+            }
+        }
+
+        self.context.timers.collect_due(self.context.now, &mut self.due);
+        for timer in self.due.drain(..) {
+            // An earlier one of this turn may have cancelled it.
+            if let Some(token) = self.context.timers.take(timer) {
+                self.context.counters.timers.add(1);
+                log::trace!("{token}: timer");
+                handler.timer(&mut self.context, token, timer);
+            }
+        }
+
+        handler.turn_ended(&mut self.context);
+        Ok(())
+    }
+
+    fn wait(&mut self, limit: Option<Duration>) -> io::Result<()> {
+        let context = &mut self.context;
+        let began = Instant::now();
+        let handling = began.saturating_duration_since(context.now);
+        context.counters.handling_ns.add(nanos(handling));
+        if handling > Self::SLOW && !self.events.is_empty() {
+            log::warn!(
+                "the loop stood still for {handling:.0?} while it handled {} sources, first {}",
+                self.events.len(),
+                self.events[0].token,
+            );
+        }
+
+        let mut timeout = limit;
+        if let Some(deadline) = context.timers.next_deadline() {
+            let left = deadline.saturating_duration_since(began);
+            timeout = Some(timeout.map_or(left, |limit| limit.min(left)));
+        }
+        if !context.reposts.is_empty() {
+            timeout = Some(Duration::ZERO);
+        }
+        if timeout != Some(Duration::ZERO) && !self.mailbox.may_sleep() {
+            timeout = Some(Duration::ZERO);
+        }
+        let told = context.backend.poll(&mut self.events, timeout);
+        self.mailbox.awake();
+        told?;
+
+        context.now = Instant::now();
+        let counters = &context.counters;
+        counters.turns.add(1);
+        counters.waiting_ns.add(nanos(context.now.saturating_duration_since(began)));
+        counters.events.add(self.events.len() as u64);
+        counters.empty_polls.add(u64::from(self.events.is_empty()));
+        log::trace!("turn: {} ready", self.events.len());
+        Ok(())
+    }
+}
+
+fn nanos(duration: Duration) -> u64 {
+    duration.as_nanos() as u64
+}
+
+/// What a [`Handler`] may ask of its loop.
+///
+/// The loop holds two bits a direction for each source: *wanted*, what the handler asks for, and
+/// *ready*, what it was told and has not used up. An event sets *ready*, a call that says
+/// `WouldBlock` clears it, and a source that is both is dispatched.
+#[derive(Debug)]
+pub struct Context<B> {
+    backend: B,
+    caps: Caps,
+    sources: Slab<Watched>,
+    /// The generation of the next token: one count for all slots, so that no slot has to remember.
+    generation: u32,
+    reposts: Vec<Token>,
+    /// What a source carries that is in `reposts`.
+    mark: Mark,
+    timers: Timers,
+    now: Instant,
+    counters: Arc<Counters>,
+    stopped: bool,
+}
+
+#[derive(Debug)]
+struct Watched {
+    generation: u32,
+    wanted: Interest,
+    /// What the backend was told. On levels it is what is wanted; on edges it only grows, since
+    /// a readiness that is not wanted yet is kept.
+    registered: Interest,
+    ready: Readiness,
+    mark: Mark,
+}
+
+/// Whether a source is on a repost queue, and on which: this turn's or the next one's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mark {
+    None,
+    Odd,
+    Even,
+}
+
+impl Mark {
+    fn other(self) -> Mark {
+        if self == Mark::Odd {
+            Mark::Even
+        } else {
+            Mark::Odd
+        }
+    }
+}
+
+impl<B: Backend> Context<B> {
+    fn new(backend: B) -> Context<B> {
+        let caps = backend.caps();
+        Context {
+            backend,
+            caps,
+            sources: Slab::new(),
+            generation: 0,
+            reposts: Vec::new(),
+            mark: Mark::Odd,
+            timers: Timers::new(),
+            now: Instant::now(),
+            counters: Arc::default(),
+            stopped: false,
+        }
+    }
+
+    /// The backend's name.
+    #[must_use]
+    pub fn backend(&self) -> &'static str {
+        self.backend.name()
+    }
+
+    /// The clock as it was read when this turn's wait ended.
+    #[must_use]
+    pub fn now(&self) -> Instant {
+        self.now
+    }
+
+    /// What the loop counts. Any thread may keep a copy and look at it.
+    #[must_use]
+    pub fn counters(&self) -> &Arc<Counters> {
+        &self.counters
+    }
+
+    /// Ends [`EventLoop::run`] after this turn.
+    pub fn stop(&mut self) {
+        self.stopped = true;
+    }
+
+    /// Watches a source for `interest`, and names it.
+    ///
+    /// # Errors
+    ///
+    /// What [`Backend::register`] says.
+    pub fn register<S: Source + ?Sized>(
+        &mut self,
+        source: &mut S,
+        interest: Interest,
+    ) -> io::Result<Token> {
+        let registered = self.registration(Interest::NONE, interest);
+        let generation = self.generation;
+        let vacant = self.sources.vacant_entry();
+        if vacant.key() > Token::MAX_INDEX {
+            return Err(io::Error::new(io::ErrorKind::OutOfMemory, "the loop is out of tokens"));
+        }
+        let token = Token::new(vacant.key(), generation);
+        self.backend.register(source, token, registered)?;
+        vacant.insert(Watched {
+            generation: token.generation(),
+            wanted: interest,
+            registered,
+            ready: Readiness::EMPTY,
+            mark: Mark::None,
+        });
+        self.generation = generation.wrapping_add(1);
+        self.count_change();
+        log::trace!("{token}: registered for {interest:?}");
+        Ok(token)
+    }
+
+    /// Changes what is wanted of a source.
+    ///
+    /// On an edge-triggered backend most changes cost nothing: what was told while it was not
+    /// wanted is kept, and dispatched in the next turn.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound` if the token names no source; what [`Backend::reregister`] says.
+    pub fn set_interest<S: Source + ?Sized>(
+        &mut self,
+        token: Token,
+        source: &mut S,
+        wanted: Interest,
+    ) -> io::Result<()> {
+        let watched = self.sources_mut(token).ok_or_else(|| unknown(token))?;
+        if watched.wanted == wanted {
+            return Ok(());
+        }
+        watched.wanted = wanted;
+        let before = watched.registered;
+        let registered = self.registration(before, wanted);
+        if registered != before {
+            self.backend.reregister(source, token, registered)?;
+            self.count_change();
+        }
+        log::trace!("{token}: wanted {wanted:?}, registered for {registered:?}");
+        let Some(watched) = self.sources_mut(token) else { return Ok(()) };
+        watched.registered = registered;
+        if !watched.ready.masked(wanted).is_empty() {
+            self.queue(token);
+        }
+        Ok(())
+    }
+
+    /// Stops watching a source; its token is never told again.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound` if the token names no source, or the backend does not know it.
+    pub fn deregister<S: Source + ?Sized>(
+        &mut self,
+        token: Token,
+        source: &mut S,
+    ) -> io::Result<()> {
+        self.forget(token)?;
+        self.count_change();
+        self.backend.deregister(source)
+    }
+
+    /// Stops watching a source and closes it, with [`Backend::close`] and on its condition.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound` if the token names no source; the source is closed nevertheless.
+    pub fn close<S: Source>(&mut self, token: Token, source: S) -> io::Result<()> {
+        let known = self.forget(token);
+        self.counters.interest_changes.add(1);
+        self.backend.close(source);
+        known
+    }
+
+    fn forget(&mut self, token: Token) -> io::Result<()> {
+        if self.sources_mut(token).is_none() {
+            return Err(unknown(token));
+        }
+        self.sources.remove(token.index());
+        log::trace!("{token}: forgotten");
+        Ok(())
+    }
+
+    /// Calls `read` again and again while it says `Interrupted`, counts it, and tells the loop if
+    /// it says `WouldBlock`.
+    ///
+    /// # Errors
+    ///
+    /// What `read` says.
+    #[inline]
+    pub fn read<T>(&mut self, token: Token, read: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+        self.counters.reads.add(1);
+        self.attempt(token, Readiness::READABLE | Readiness::PRIORITY, read)
+    }
+
+    /// As [`read`](Context::read), for a call that writes or asks how a connect went.
+    ///
+    /// # Errors
+    ///
+    /// What `write` says.
+    #[inline]
+    pub fn write<T>(
+        &mut self,
+        token: Token,
+        write: impl FnMut() -> io::Result<T>,
+    ) -> io::Result<T> {
+        self.counters.writes.add(1);
+        self.attempt(token, Readiness::WRITABLE, write)
+    }
+
+    /// As [`read`](Context::read), for a listener.
+    ///
+    /// # Errors
+    ///
+    /// What `accept` says.
+    pub fn accept<T>(
+        &mut self,
+        token: Token,
+        accept: impl FnMut() -> io::Result<T>,
+    ) -> io::Result<T> {
+        self.counters.accepts.add(1);
+        self.attempt(token, Readiness::READABLE, accept)
+    }
+
+    #[inline]
+    fn attempt<T>(
+        &mut self,
+        token: Token,
+        used_up: Readiness,
+        mut call: impl FnMut() -> io::Result<T>,
+    ) -> io::Result<T> {
+        loop {
+            match call() {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.counters.would_blocks.add(1);
+                    self.used_up(token, used_up);
+                    return Err(error);
+                }
+                done => return done,
+            }
+        }
+    }
+
+    /// Tells the loop that a read from a TCP stream filled less than its buffer, and returns
+    /// whether that proves the stream empty, so that the handler may stop.
+    ///
+    /// It proves so on levels, where what is left is told again. On edges it does where the
+    /// backend [says so](Caps::short_read_drains), unless an end of input, an error or an
+    /// out-of-band byte was told as well: a read stops short at each of them, and no further event
+    /// would come for what stands behind.
+    #[inline]
+    pub fn short_read(&mut self, token: Token) -> bool {
+        if self.caps.trigger == Trigger::Level {
+            return true;
+        }
+        let reasons = Readiness::HANGUP | Readiness::ERROR | Readiness::PRIORITY;
+        let drains = self.caps.short_read_drains
+            && self.sources_mut(token).is_some_and(|watched| !watched.ready.intersects(reasons));
+        if drains {
+            self.used_up(token, Readiness::READABLE);
+        }
+        drains
+    }
+
+    #[inline]
+    fn used_up(&mut self, token: Token, directions: Readiness) {
+        if let Some(watched) = self.sources_mut(token) {
+            watched.ready = watched.ready.without(directions);
+        }
+    }
+
+    /// Dispatches a source in the next turn as if `readiness` had been told: for input that a
+    /// handler holds in a buffer of its own, where no backend can see it.
+    ///
+    /// Only what is wanted of the source is dispatched.
+    pub fn repost(&mut self, token: Token, readiness: Readiness) {
+        if let Some(watched) = self.sources_mut(token) {
+            watched.ready |= readiness;
+            self.queue(token);
+        }
+    }
+
+    fn queue(&mut self, token: Token) {
+        let mark = self.mark;
+        if let Some(watched) = self.sources_mut(token) {
+            if watched.mark != mark {
+                watched.mark = mark;
+                self.reposts.push(token);
+            }
+        }
+    }
+
+    /// Sets a timer: [`Handler::timer`] is called with `token` after `after` has passed, counted
+    /// from now, not from when the turn began.
+    pub fn set_timer(&mut self, after: Duration, token: Token) -> TimerId {
+        let now = Instant::now();
+        // A deadline that no clock reaches is as good as thirty years.
+        let never = Duration::from_secs(30 * 365 * 24 * 3600);
+        let deadline = now.checked_add(after).unwrap_or_else(|| now + never);
+        self.timers.insert(deadline, token)
+    }
+
+    /// Cancels a timer in O(1) and says whether it was still pending.
+    pub fn cancel_timer(&mut self, timer: TimerId) -> bool {
+        self.timers.cancel(timer)
+    }
+
+    /// The loop's timers, for what the connections of a server set.
+    pub(crate) fn timers(&mut self) -> &mut Timers {
+        &mut self.timers
+    }
+
+    /// Hands a source's readiness to the handler; `None` if the source is gone.
+    #[inline]
+    fn dispatch<H: Handler<B>>(
+        &mut self,
+        handler: &mut H,
+        token: Token,
+        told: Readiness,
+    ) -> Option<()> {
+        let level = self.caps.trigger == Trigger::Level;
+        let watched = self.sources_mut(token)?;
+        watched.mark = Mark::None;
+        let ready = watched.ready | told;
+        // A level is told again for as long as it lasts; an edge is kept until it is used up.
+        watched.ready = if level { Readiness::EMPTY } else { ready };
+        let due = ready.masked(watched.wanted);
+        if due.is_empty() {
+            return Some(());
+        }
+        log::trace!("{token}: {due:?}");
+        handler.ready(self, token, due);
+        // The handler may have removed it.
+        if let Some(watched) = self.sources_mut(token) {
+            if !watched.ready.masked(watched.wanted).is_empty() {
+                self.queue(token);
+            }
+        }
+        Some(())
+    }
+
+    /// What to tell the backend of a source that is registered for `before` and of which `wanted`
+    /// is wanted: the one place that knows edges from levels.
+    fn registration(&self, before: Interest, wanted: Interest) -> Interest {
+        match self.caps.trigger {
+            Trigger::Level => wanted,
+            // Not to be told of an out-of-band byte would make a short read a lie.
+            Trigger::Edge if wanted.is_readable() && self.caps.short_read_drains => {
+                before | wanted | Interest::PRIORITY
+            }
+            Trigger::Edge => before | wanted,
+        }
+    }
+
+    fn count_change(&self) {
+        self.counters.interest_changes.add(1);
+        self.counters.other_calls.add(u64::from(self.caps.kernel_set));
+    }
+
+    #[inline]
+    fn sources_mut(&mut self, token: Token) -> Option<&mut Watched> {
+        self.sources
+            .get_mut(token.index())
+            .filter(|watched| watched.generation == token.generation())
+    }
+}
+
+#[cold]
+fn unknown(token: Token) -> io::Error {
+    io::Error::new(io::ErrorKind::NotFound, format!("{token} names no source"))
+}

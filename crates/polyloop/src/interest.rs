@@ -1,0 +1,253 @@
+//! What is asked of a backend, and what it tells.
+
+use std::fmt;
+use std::ops::{BitOr, BitOrAssign};
+
+/// What the caller wants to be told about a source. *None* is a legal interest: silence.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Hash)]
+pub struct Interest(u8);
+
+impl Interest {
+    /// Nothing, hang-ups and errors included.
+    pub const NONE: Interest = Interest(0);
+    /// Input, an end of input, a waiting connection, a failure.
+    pub const READABLE: Interest = Interest(1);
+    /// Room for output, a connect that ended, a failure.
+    pub const WRITABLE: Interest = Interest(2);
+    /// Out-of-band data. A backend whose [`Caps::priority`](crate::Caps) is false ignores it.
+    pub const PRIORITY: Interest = Interest(4);
+
+    /// Whether all of `other` is asked for.
+    #[must_use]
+    pub const fn contains(self, other: Interest) -> bool {
+        self.0 & other.0 == other.0
+    }
+
+    /// Whether nothing is asked for.
+    #[must_use]
+    pub const fn is_none(self) -> bool {
+        self.0 == 0
+    }
+
+    /// Whether input is asked for.
+    #[must_use]
+    pub const fn is_readable(self) -> bool {
+        self.contains(Interest::READABLE)
+    }
+
+    /// Whether room for output is asked for.
+    #[must_use]
+    pub const fn is_writable(self) -> bool {
+        self.contains(Interest::WRITABLE)
+    }
+
+    /// Whether out-of-band data is asked for.
+    #[must_use]
+    pub const fn is_priority(self) -> bool {
+        self.contains(Interest::PRIORITY)
+    }
+
+    /// This interest without `other`.
+    #[must_use]
+    pub const fn without(self, other: Interest) -> Interest {
+        Interest(self.0 & !other.0)
+    }
+}
+
+impl BitOr for Interest {
+    type Output = Interest;
+    fn bitor(self, other: Interest) -> Interest {
+        Interest(self.0 | other.0)
+    }
+}
+
+impl BitOrAssign for Interest {
+    fn bitor_assign(&mut self, other: Interest) {
+        self.0 |= other.0;
+    }
+}
+
+impl fmt::Debug for Interest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Readiness(self.0).fmt(f)
+    }
+}
+
+/// What a source is ready for, with two hints about why.
+///
+/// A hint never stands alone: a backend folds a hang-up and an error into *readable* and
+/// *writable*, as far as these were asked for, because the answer to all of them is the same: call
+/// `read` or `write` and see. What `read` then says is the truth on every system; the hints only
+/// tell the loop that it may not stop reading early.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Hash)]
+pub struct Readiness(u8);
+
+impl Readiness {
+    /// Nothing.
+    pub const EMPTY: Readiness = Readiness(0);
+    /// A read, an accept would not block.
+    pub const READABLE: Readiness = Readiness(1);
+    /// A write would not block, or a connect has ended, well or badly.
+    pub const WRITABLE: Readiness = Readiness(2);
+    /// Out-of-band data has come.
+    pub const PRIORITY: Readiness = Readiness(4);
+    /// Hint: the peer closed its sending half, or both.
+    pub const HANGUP: Readiness = Readiness(8);
+    /// Hint: an error waits on the source.
+    pub const ERROR: Readiness = Readiness(16);
+
+    /// The bits that an [`Interest`] can ask for.
+    const ASKABLE: u8 = 7;
+
+    /// Whether nothing is ready.
+    #[must_use]
+    pub const fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// Whether all of `other` is told.
+    #[must_use]
+    pub const fn contains(self, other: Readiness) -> bool {
+        self.0 & other.0 == other.0
+    }
+
+    /// Whether any of `other` is told.
+    #[must_use]
+    pub const fn intersects(self, other: Readiness) -> bool {
+        self.0 & other.0 != 0
+    }
+
+    /// Whether a read would not block.
+    #[must_use]
+    pub const fn is_readable(self) -> bool {
+        self.contains(Readiness::READABLE)
+    }
+
+    /// Whether a write would not block.
+    #[must_use]
+    pub const fn is_writable(self) -> bool {
+        self.contains(Readiness::WRITABLE)
+    }
+
+    /// Whether out-of-band data has come.
+    #[must_use]
+    pub const fn is_priority(self) -> bool {
+        self.contains(Readiness::PRIORITY)
+    }
+
+    /// Whether the peer was seen to close its sending half, or both.
+    #[must_use]
+    pub const fn is_hangup(self) -> bool {
+        self.contains(Readiness::HANGUP)
+    }
+
+    /// Whether an error was seen waiting.
+    #[must_use]
+    pub const fn is_error(self) -> bool {
+        self.contains(Readiness::ERROR)
+    }
+
+    /// This readiness without `other`.
+    #[must_use]
+    pub const fn without(self, other: Readiness) -> Readiness {
+        Readiness(self.0 & !other.0)
+    }
+
+    /// What of this was asked for, with the hints; empty if nothing was.
+    ///
+    /// Every backend ends with this call, so that no event tells more than was asked and none is
+    /// empty.
+    #[must_use]
+    pub const fn masked(self, asked: Interest) -> Readiness {
+        let told = self.0 & asked.0 & Readiness::ASKABLE;
+        if told == 0 {
+            Readiness::EMPTY
+        } else {
+            Readiness(told | self.0 & !Readiness::ASKABLE)
+        }
+    }
+
+    /// This readiness with what its hints mean folded in: a hang-up can be read, an error can be
+    /// read and written.
+    #[must_use]
+    pub const fn folded(self) -> Readiness {
+        let mut bits = self.0;
+        if self.is_hangup() {
+            bits |= Readiness::READABLE.0;
+        }
+        if self.is_error() {
+            bits |= Readiness::READABLE.0 | Readiness::WRITABLE.0;
+        }
+        Readiness(bits)
+    }
+}
+
+impl From<Interest> for Readiness {
+    fn from(interest: Interest) -> Readiness {
+        Readiness(interest.0)
+    }
+}
+
+impl BitOr for Readiness {
+    type Output = Readiness;
+    fn bitor(self, other: Readiness) -> Readiness {
+        Readiness(self.0 | other.0)
+    }
+}
+
+impl BitOrAssign for Readiness {
+    fn bitor_assign(&mut self, other: Readiness) {
+        self.0 |= other.0;
+    }
+}
+
+impl fmt::Debug for Readiness {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const NAMES: [(Readiness, &str); 5] = [
+            (Readiness::READABLE, "readable"),
+            (Readiness::WRITABLE, "writable"),
+            (Readiness::PRIORITY, "priority"),
+            (Readiness::HANGUP, "hangup"),
+            (Readiness::ERROR, "error"),
+        ];
+        if self.is_empty() {
+            return f.write_str("none");
+        }
+        let mut between = "";
+        for (bit, name) in NAMES {
+            if self.contains(bit) {
+                write!(f, "{between}{name}")?;
+                between = "|";
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hint_alone_is_masked_away_when_nothing_was_asked() {
+        let told = (Readiness::HANGUP | Readiness::ERROR).folded();
+        assert_eq!(told.masked(Interest::NONE), Readiness::EMPTY);
+        assert_eq!(
+            told.masked(Interest::WRITABLE),
+            Readiness::WRITABLE | Readiness::HANGUP | Readiness::ERROR
+        );
+    }
+
+    #[test]
+    fn a_hangup_is_readable_and_says_nothing_of_writing() {
+        let told = Readiness::HANGUP.folded();
+        assert_eq!(told, Readiness::READABLE | Readiness::HANGUP);
+        assert_eq!(told.masked(Interest::WRITABLE), Readiness::EMPTY);
+    }
+
+    #[test]
+    fn prints_what_it_holds() {
+        assert_eq!(format!("{:?}", Interest::READABLE | Interest::WRITABLE), "readable|writable");
+        assert_eq!(format!("{:?}", Readiness::EMPTY), "none");
+    }
+}

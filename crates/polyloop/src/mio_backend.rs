@@ -1,0 +1,200 @@
+//! The backend on mio: edge-triggered epoll, kqueue, or AFD on Windows.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::{Backend, Caps, Events, Interest, Readiness, Source, Table, Token, Trigger, Waker};
+
+/// Linux, and mio has not been told to emulate itself on poll(2).
+const EPOLL: bool = cfg!(all(
+    any(target_os = "linux", target_os = "android"),
+    not(mio_unsupported_force_poll_poll)
+));
+
+/// mio's own name for the waker; the loop never makes this token.
+const WAKER: mio::Token = mio::Token(usize::MAX);
+
+/// mio's [`Poll`](mio::Poll) as a [`Backend`].
+///
+/// # Portability
+///
+/// Edge-triggered everywhere: epoll on Linux, kqueue on macOS and the BSDs, AFD on Windows. On
+/// Windows `poll` may return early and empty, and a socket is told again only after a read or
+/// write said `WouldBlock`; the loop lives with both.
+#[derive(Debug)]
+pub struct MioBackend {
+    poll: mio::Poll,
+    told: mio::Events,
+    watched: Table<Watched>,
+    waker: Arc<mio::Waker>,
+}
+
+#[derive(Debug)]
+struct Watched {
+    /// mio knows no empty interest: a source of interest none is here and not there.
+    interest: Interest,
+}
+
+impl MioBackend {
+    /// How many events one call brings at most.
+    const CAPACITY: usize = 1024;
+
+    /// Opens a poll and its waker.
+    ///
+    /// # Errors
+    ///
+    /// What the system says, for instance that there are no descriptors left.
+    pub fn new() -> io::Result<MioBackend> {
+        let poll = mio::Poll::new()?;
+        let waker = Arc::new(mio::Waker::new(poll.registry(), WAKER)?);
+        Ok(MioBackend {
+            poll,
+            told: mio::Events::with_capacity(MioBackend::CAPACITY),
+            watched: Table::new(),
+            waker,
+        })
+    }
+}
+
+impl Backend for MioBackend {
+    fn name(&self) -> &'static str {
+        "mio"
+    }
+
+    fn caps(&self) -> Caps {
+        Caps {
+            trigger: Trigger::Edge,
+            short_read_drains: EPOLL,
+            priority: EPOLL,
+            kernel_set: true,
+            regular_files: false,
+        }
+    }
+
+    fn register<S: Source + ?Sized>(
+        &mut self,
+        source: &mut S,
+        token: Token,
+        interest: Interest,
+    ) -> io::Result<()> {
+        let raw = source.raw();
+        self.watched.expect_vacant(raw)?;
+        if let Some(asked) = to_mio(interest) {
+            let token = mio::Token(token.into());
+            self.poll.registry().register(source, token, asked).map_err(refusal)?;
+        }
+        self.watched.insert(raw, Watched { interest });
+        Ok(())
+    }
+
+    fn reregister<S: Source + ?Sized>(
+        &mut self,
+        source: &mut S,
+        token: Token,
+        interest: Interest,
+    ) -> io::Result<()> {
+        let watched = self.watched.get_mut(source.raw())?;
+        let registry = self.poll.registry();
+        let token = mio::Token(token.into());
+        match (to_mio(watched.interest), to_mio(interest)) {
+            (Some(_), Some(asked)) => registry.reregister(source, token, asked)?,
+            (Some(_), None) => registry.deregister(source)?,
+            (None, Some(asked)) => registry.register(source, token, asked).map_err(refusal)?,
+            (None, None) => {}
+        }
+        watched.interest = interest;
+        Ok(())
+    }
+
+    fn deregister<S: Source + ?Sized>(&mut self, source: &mut S) -> io::Result<()> {
+        let watched = self.watched.remove(source.raw())?;
+        if to_mio(watched.interest).is_some() {
+            if let Err(error) = self.poll.registry().deregister(source) {
+                // The number came back as another source: the kernel forgot the one that was
+                // registered when it was closed, and the table has just done so too.
+                log::debug!(
+                    "mio: source {} was closed before it was deregistered: {error}",
+                    source.raw()
+                );
+            }
+        }
+        Ok(())
+    }
+
+    fn close<S: Source>(&mut self, source: S) {
+        // Closing the last descriptor of a file takes it out of epoll and kqueue, and of mio's
+        // Windows selector when the socket is dropped.
+        let _ = self.watched.remove(source.raw());
+        drop(source);
+    }
+
+    fn poll(&mut self, events: &mut Events, timeout: Option<Duration>) -> io::Result<()> {
+        events.clear();
+        match self.poll.poll(&mut self.told, timeout) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
+            Err(error) => return Err(error),
+        }
+        for event in &self.told {
+            if event.token() == WAKER {
+                continue;
+            }
+            let token = Token::from(event.token().0);
+            let readiness = from_mio(event);
+            if !readiness.is_empty() && !events.is_full() {
+                events.push(token, readiness);
+            }
+        }
+        Ok(())
+    }
+
+    fn waker(&self) -> Waker {
+        let waker = Arc::clone(&self.waker);
+        Waker::new(move || waker.wake())
+    }
+}
+
+/// `None` for [`Interest::NONE`], and for priority data where mio can't watch for it alone.
+fn to_mio(interest: Interest) -> Option<mio::Interest> {
+    let mut asked = None;
+    let mut add = |more: mio::Interest| asked = Some(asked.map_or(more, |so_far| so_far | more));
+    if interest.is_readable() {
+        add(mio::Interest::READABLE);
+    }
+    if interest.is_writable() {
+        add(mio::Interest::WRITABLE);
+    }
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    if interest.is_priority() {
+        add(mio::Interest::PRIORITY);
+    }
+    asked
+}
+
+fn from_mio(event: &mio::event::Event) -> Readiness {
+    let mut told = Readiness::EMPTY;
+    let mut add = |is: bool, more: Readiness| {
+        if is {
+            told |= more;
+        }
+    };
+    add(event.is_readable(), Readiness::READABLE);
+    add(event.is_writable() || event.is_write_closed(), Readiness::WRITABLE);
+    add(event.is_priority(), Readiness::PRIORITY);
+    add(event.is_read_closed(), Readiness::HANGUP);
+    add(event.is_error(), Readiness::ERROR);
+    told.folded()
+}
+
+/// Says what to do about a source that the system's mechanism can't watch.
+fn refusal(error: io::Error) -> io::Error {
+    // epoll answers EPERM for a regular file or a directory, kqueue EINVAL or ENODEV.
+    if error.kind() == io::ErrorKind::PermissionDenied {
+        return io::Error::new(
+            io::ErrorKind::Unsupported,
+            format!("mio: epoll can't watch a regular file or a directory, poll and select can ({error})"),
+        );
+    }
+    error
+}

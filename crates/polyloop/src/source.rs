@@ -1,0 +1,109 @@
+//! What can be watched.
+
+use std::io;
+
+use mio::{event, Interest as MioInterest, Registry, Token as MioToken};
+
+#[cfg(unix)]
+use std::os::fd::{AsRawFd as AsRaw, RawFd as Raw};
+#[cfg(windows)]
+use std::os::windows::io::{AsRawSocket as AsRaw, RawSocket as Raw};
+
+/// The number by which a kernel knows a source: a descriptor, on Windows a socket.
+pub type RawSource = Raw;
+
+/// Something that a [`Backend`](crate::Backend) can watch: a mio source that also shows its raw
+/// descriptor or socket.
+///
+/// Every type of `mio::net` is one, and on Unix the ends of `mio::unix::pipe`. They work with
+/// every backend: a source that is not registered with mio passes its input and output straight
+/// through. For any other descriptor there is [`Descriptor`].
+pub trait Source: event::Source {
+    /// The descriptor or socket.
+    fn raw(&self) -> RawSource;
+}
+
+impl<T: event::Source + AsRaw> Source for T {
+    #[cfg(unix)]
+    fn raw(&self) -> RawSource {
+        self.as_raw_fd()
+    }
+    #[cfg(windows)]
+    fn raw(&self) -> RawSource {
+        self.as_raw_socket()
+    }
+}
+
+/// Any descriptor (on Windows, any socket) as a [`Source`]: a terminal, an eventfd, a device.
+///
+/// It is the owner of `T`. Setting it non-blocking is up to the caller; the loop's rule that only
+/// `WouldBlock` ends a read holds for it too.
+///
+/// # Portability
+///
+/// On Windows only the backends that take a raw socket can watch it; mio answers
+/// [`io::ErrorKind::Unsupported`].
+#[derive(Debug)]
+pub struct Descriptor<T>(pub T);
+
+#[cfg(unix)]
+impl<T: AsRaw> AsRaw for Descriptor<T> {
+    fn as_raw_fd(&self) -> Raw {
+        self.0.as_raw_fd()
+    }
+}
+
+#[cfg(windows)]
+impl<T: AsRaw> AsRaw for Descriptor<T> {
+    fn as_raw_socket(&self) -> Raw {
+        self.0.as_raw_socket()
+    }
+}
+
+#[cfg(unix)]
+impl<T: AsRaw> event::Source for Descriptor<T> {
+    fn register(
+        &mut self,
+        registry: &Registry,
+        token: MioToken,
+        interest: MioInterest,
+    ) -> io::Result<()> {
+        mio::unix::SourceFd(&self.0.as_raw_fd()).register(registry, token, interest)
+    }
+
+    fn reregister(
+        &mut self,
+        registry: &Registry,
+        token: MioToken,
+        interest: MioInterest,
+    ) -> io::Result<()> {
+        mio::unix::SourceFd(&self.0.as_raw_fd()).reregister(registry, token, interest)
+    }
+
+    fn deregister(&mut self, registry: &Registry) -> io::Result<()> {
+        mio::unix::SourceFd(&self.0.as_raw_fd()).deregister(registry)
+    }
+}
+
+#[cfg(windows)]
+impl<T: AsRaw> event::Source for Descriptor<T> {
+    fn register(&mut self, _: &Registry, _: MioToken, _: MioInterest) -> io::Result<()> {
+        Err(unsupported())
+    }
+
+    fn reregister(&mut self, _: &Registry, _: MioToken, _: MioInterest) -> io::Result<()> {
+        Err(unsupported())
+    }
+
+    fn deregister(&mut self, _: &Registry) -> io::Result<()> {
+        Err(unsupported())
+    }
+}
+
+#[cfg(windows)]
+fn unsupported() -> io::Error {
+    io::Error::new(
+        io::ErrorKind::Unsupported,
+        "mio on Windows watches only its own socket types; the poll backend takes any socket",
+    )
+}

@@ -1,0 +1,218 @@
+//! Timers in order of deadline, cancelled in O(1).
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::num::NonZeroU64;
+use std::time::{Duration, Instant};
+
+use slab::Slab;
+
+use crate::Token;
+
+/// The name of one timer. It never names a later one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct TimerId {
+    slot: u32,
+    sequence: NonZeroU64,
+}
+
+/// A set of timers, each with a deadline and the token that it belongs to.
+///
+/// Timers are due in order of deadline, and those of one deadline in the order in which they were
+/// set. Cancelling frees the timer's slot at once and leaves its place in the heap to be skipped
+/// later; when more places are stale than alive, the heap is built anew, so that memory follows
+/// the number of pending timers and cancelling stays O(1) on average.
+#[derive(Debug)]
+pub struct Timers {
+    /// Deadlines are counted from here: nanoseconds in 64 bits reach for 584 years.
+    epoch: Instant,
+    heap: BinaryHeap<Reverse<Place>>,
+    pending: Slab<Pending>,
+    next: NonZeroU64,
+}
+
+/// A timer's place in the order of deadlines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Place {
+    deadline: u64,
+    sequence: NonZeroU64,
+    slot: u32,
+}
+
+#[derive(Debug)]
+struct Pending {
+    sequence: NonZeroU64,
+    token: Token,
+}
+
+impl Default for Timers {
+    fn default() -> Timers {
+        Timers::new()
+    }
+}
+
+impl Timers {
+    /// Stale places that are not worth a sweep.
+    const STALE: usize = 64;
+
+    /// Makes an empty set, without allocating.
+    #[must_use]
+    pub fn new() -> Timers {
+        Timers {
+            epoch: Instant::now(),
+            heap: BinaryHeap::new(),
+            pending: Slab::new(),
+            next: NonZeroU64::MIN,
+        }
+    }
+
+    /// How many timers are pending.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.pending.len()
+    }
+
+    /// Whether no timer is pending.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.pending.is_empty()
+    }
+
+    /// Sets a timer for `token`; it is due at `deadline` and not before.
+    ///
+    /// # Panics
+    ///
+    /// With 2^32 timers pending.
+    pub fn insert(&mut self, deadline: Instant, token: Token) -> TimerId {
+        let sequence = self.next;
+        self.next = sequence.saturating_add(1);
+        let slot = self.pending.insert(Pending { sequence, token });
+        let slot = u32::try_from(slot).expect("fewer than 2^32 timers are pending");
+        self.heap.push(Reverse(Place { deadline: self.nanos(deadline), sequence, slot }));
+        TimerId { slot, sequence }
+    }
+
+    /// Cancels a timer and says whether it was still pending.
+    pub fn cancel(&mut self, timer: TimerId) -> bool {
+        let cancelled = self.take(timer).is_some();
+        if cancelled && self.heap.len() > 2 * self.pending.len() + Timers::STALE {
+            let pending = &self.pending;
+            self.heap.retain(|Reverse(place)| is_alive(pending, place));
+        }
+        cancelled
+    }
+
+    /// The earliest deadline.
+    pub fn next_deadline(&mut self) -> Option<Instant> {
+        let deadline = self.earliest()?.deadline;
+        Some(self.epoch + Duration::from_nanos(deadline))
+    }
+
+    /// Appends the timers that are due at `now`, in order, to `due`. They stay pending, and can
+    /// be cancelled, until each is [taken](Timers::take).
+    pub fn collect_due(&mut self, now: Instant, due: &mut Vec<TimerId>) {
+        let now = self.nanos(now);
+        while let Some(place) = self.earliest().filter(|place| place.deadline <= now) {
+            self.heap.pop();
+            due.push(TimerId { slot: place.slot, sequence: place.sequence });
+        }
+    }
+
+    /// Takes a timer out and returns its token; `None` if it was cancelled or taken before.
+    pub fn take(&mut self, timer: TimerId) -> Option<Token> {
+        let slot = timer.slot as usize;
+        if self.pending.get(slot)?.sequence != timer.sequence {
+            return None;
+        }
+        Some(self.pending.remove(slot).token)
+    }
+
+    /// The place of the earliest pending timer; stale ones before it are dropped.
+    fn earliest(&mut self) -> Option<Place> {
+        while let Some(&Reverse(place)) = self.heap.peek() {
+            if is_alive(&self.pending, &place) {
+                return Some(place);
+            }
+            self.heap.pop();
+        }
+        None
+    }
+
+    fn nanos(&self, instant: Instant) -> u64 {
+        let since = instant.saturating_duration_since(self.epoch);
+        u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+    }
+}
+
+fn is_alive(pending: &Slab<Pending>, place: &Place) -> bool {
+    pending.get(place.slot as usize).is_some_and(|found| found.sequence == place.sequence)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn token(index: usize) -> Token {
+        Token::new(index, 0)
+    }
+
+    fn due_at(timers: &mut Timers, now: Instant) -> Vec<Token> {
+        let mut due = Vec::new();
+        timers.collect_due(now, &mut due);
+        due.into_iter().filter_map(|timer| timers.take(timer)).collect()
+    }
+
+    #[test]
+    fn are_due_in_order_of_deadline_then_of_setting() {
+        let mut timers = Timers::new();
+        let start = Instant::now();
+        for (index, millis) in [(1, 20), (2, 10), (3, 20), (4, 30)] {
+            timers.insert(start + Duration::from_millis(millis), token(index));
+        }
+        assert_eq!(timers.next_deadline(), Some(start + Duration::from_millis(10)));
+        assert_eq!(due_at(&mut timers, start + Duration::from_millis(9)), []);
+        let due = due_at(&mut timers, start + Duration::from_millis(20));
+        assert_eq!(due, [token(2), token(1), token(3)]);
+        assert_eq!(timers.len(), 1);
+    }
+
+    #[test]
+    fn a_due_timer_can_be_cancelled_until_it_is_taken() {
+        let mut timers = Timers::new();
+        let now = Instant::now();
+        let first = timers.insert(now, token(1));
+        let second = timers.insert(now, token(2));
+        let mut due = Vec::new();
+        timers.collect_due(now, &mut due);
+        assert_eq!(due, [first, second]);
+        assert_eq!(timers.take(first), Some(token(1)));
+        assert!(timers.cancel(second));
+        assert_eq!(timers.take(second), None);
+        assert!(timers.is_empty());
+    }
+
+    #[test]
+    fn an_id_never_reaches_a_later_timer() {
+        let mut timers = Timers::new();
+        let now = Instant::now();
+        let old = timers.insert(now, token(1));
+        assert!(timers.cancel(old));
+        let new = timers.insert(now, token(2));
+        assert_eq!(old.slot, new.slot, "the slot is used again, or this test shows nothing");
+        assert!(!timers.cancel(old));
+        assert_eq!(due_at(&mut timers, now), [token(2)]);
+    }
+
+    #[test]
+    fn cancelled_timers_leave_no_memory_behind() {
+        let mut timers = Timers::new();
+        let far = Instant::now() + Duration::from_secs(3600);
+        timers.insert(far, token(0));
+        for index in 0..100_000 {
+            let timer = timers.insert(far, token(index));
+            timers.cancel(timer);
+        }
+        assert_eq!(timers.len(), 1);
+        assert!(timers.heap.len() <= 2 + Timers::STALE + 1, "{} places", timers.heap.len());
+    }
+}
