@@ -2,7 +2,7 @@
 //! one machine and one protocol, without a framework.
 //!
 //! All of them echo, and all of them do the same: the backlog from `--backlog`,
-//! `SO_REUSEADDR` and `TCP_NODELAY` on every accepted connection, soft limit of descriptors raised to
+//! `SO_REUSEADDR` and `TCP_NODELAY` on the listener, from which connections take it, soft limit of descriptors raised to
 //! the hard one. A loop reads into one buffer of 64 KiB; a thread or a task for each
 //! connection has a buffer of its own, 16 KiB each. None waits for input of a peer that does
 //! not take the output.
@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use clap::Parser;
-use polyloop_bench::control::{Counters, Listening};
+use polyloop_bench::control::{Counters, Listening, SYSTEM_CALLS};
 use polyloop_bench::{cli, serve, units};
 
 /// The buffer that a loop reads into.
@@ -47,16 +47,16 @@ struct Arguments {
 }
 
 /// System calls so far, as last published by the loop; `u64::MAX` if the server does not count.
-static SYSTEM_CALLS: AtomicU64 = AtomicU64::new(u64::MAX);
+static PUBLISHED: AtomicU64 = AtomicU64::new(u64::MAX);
 
 /// Lets the thread that answers `stats` see how many system calls the loop has made.
 pub fn publish_system_calls(calls: u64) {
-    SYSTEM_CALLS.store(calls, Ordering::Relaxed);
+    PUBLISHED.store(calls, Ordering::Relaxed);
 }
 
 fn counters() -> Option<Counters> {
-    let calls = SYSTEM_CALLS.load(Ordering::Relaxed);
-    (calls != u64::MAX).then(|| Counters { system_calls: Some(calls), ..Counters::default() })
+    let calls = PUBLISHED.load(Ordering::Relaxed);
+    (calls != u64::MAX).then(|| Counters::from([(SYSTEM_CALLS.to_owned(), calls)]))
 }
 
 /// Reads the arguments, listens, says so, and hands the listener to `server`.
@@ -79,7 +79,7 @@ fn run(
     server: impl FnOnce(TcpListener) -> io::Result<()>,
 ) -> anyhow::Result<()> {
     let raised_descriptor_limit = serve::prepare(arguments.pin)?;
-    let listener = serve::listen(arguments.listen, arguments.backlog)?;
+    let listener = polyloop::listen(arguments.listen, arguments.backlog)?;
     let listening = Listening {
         listening: listener.local_addr()?,
         raised_descriptor_limit,

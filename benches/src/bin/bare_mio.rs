@@ -74,7 +74,6 @@ fn accept(
             Ok((mut stream, _)) => {
                 *calls += 2;
                 // It may have been reset already; reading says so.
-                let _ = stream.set_nodelay(true);
                 let entry = connections.vacant_entry();
                 let token = Token(entry.key());
                 poll.registry().register(

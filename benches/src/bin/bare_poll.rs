@@ -98,7 +98,6 @@ fn accept(listener: &TcpListener, watched: &mut Watched, calls: &mut u64) -> boo
             Ok((stream, _)) => {
                 *calls += 2;
                 // It may have been reset already; reading says so.
-                let _ = stream.set_nodelay(true);
                 if stream.set_nonblocking(true).is_ok() {
                     watched.add(stream);
                 }

@@ -32,7 +32,6 @@ fn serve(listener: TcpListener) -> io::Result<()> {
 }
 
 fn echo(mut stream: TcpStream) -> io::Result<()> {
-    stream.set_nodelay(true)?;
     let mut buffer = [0; CONNECTION_BUFFER];
     loop {
         match stream.read(&mut buffer) {

@@ -37,7 +37,6 @@ async fn serve(listener: std::net::TcpListener) -> io::Result<()> {
 }
 
 async fn echo(mut stream: TcpStream) -> io::Result<()> {
-    stream.set_nodelay(true)?;
     let mut buffer = vec![0; CONNECTION_BUFFER];
     loop {
         match stream.read(&mut buffer).await? {

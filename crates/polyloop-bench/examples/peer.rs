@@ -30,7 +30,7 @@ struct Arguments {
 fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
     let raised_descriptor_limit = serve::prepare(arguments.pin)?;
-    let listener: TcpListener = serve::listen(arguments.listen, arguments.backlog)?;
+    let listener: TcpListener = polyloop::listen(arguments.listen, arguments.backlog)?;
     let listening = Listening {
         listening: listener.local_addr()?,
         raised_descriptor_limit,

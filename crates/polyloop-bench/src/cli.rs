@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
+use polyloop_models::Model;
+
 use crate::control::Gate;
 use crate::{compare, load, serve, units};
 
@@ -107,8 +109,8 @@ polyloop serve --model mio --listen 127.0.0.1:7000     then, elsewhere: nc 127.0
 RUST_LOG=polyloop=debug polyloop serve --model poll    shows what the loop does")]
 struct ServeArgs {
     /// The model that holds the connections
-    #[arg(long, value_name = "NAME", default_value = "mio")]
-    model: String,
+    #[arg(long, value_name = "NAME", default_value_t = Model::Mio)]
+    model: Model,
     /// The protocol that is served
     #[arg(long, value_name = "NAME", default_value = "echo")]
     protocol: String,

@@ -18,6 +18,7 @@
 //! In both, the end of the standard input ends the process at once, so that nothing is
 //! left behind by a parent that was killed.
 
+use std::collections::BTreeMap;
 use std::io::{self, BufRead, Write};
 use std::net::SocketAddr;
 use std::sync::mpsc::{self, Receiver};
@@ -25,7 +26,7 @@ use std::thread;
 
 use serde::{Deserialize, Serialize};
 
-use crate::process::{self, difference, Memory, Usage};
+use crate::process::{self, Memory, Usage};
 
 /// What a server says first.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -51,51 +52,20 @@ pub struct Stats {
     pub counters: Option<Counters>,
 }
 
-/// What a server counted since it started. A figure that it does not count is `None`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Counters {
-    /// System calls of every kind that serving made.
-    pub system_calls: Option<u64>,
-    /// Turns of the loop.
-    pub turns: Option<u64>,
-    /// Events that a wait returned.
-    pub events: Option<u64>,
-    /// Waits that returned nothing.
-    pub empty_polls: Option<u64>,
-    /// Sources served again without a wait, because their budget had run out.
-    pub reposts: Option<u64>,
-    /// Calls that changed what a source is watched for.
-    pub interest_changes: Option<u64>,
-    /// Calls that read.
-    pub reads: Option<u64>,
-    /// Calls that wrote.
-    pub writes: Option<u64>,
-    /// Connections accepted.
-    pub accepts: Option<u64>,
-    /// Calls that said `WouldBlock`.
-    pub would_blocks: Option<u64>,
-    /// Events dropped because their connection was gone.
-    pub stale_events: Option<u64>,
-}
+/// What a server counted since it started, by name. All but [`SYSTEM_CALLS`] explain the figures
+/// and are a model's own affair.
+pub type Counters = BTreeMap<String, u64>;
 
-impl Counters {
-    /// What was counted since `start`.
-    pub fn since(&self, start: &Counters) -> Counters {
-        Counters {
-            system_calls: difference(self.system_calls, start.system_calls),
-            turns: difference(self.turns, start.turns),
-            events: difference(self.events, start.events),
-            empty_polls: difference(self.empty_polls, start.empty_polls),
-            reposts: difference(self.reposts, start.reposts),
-            interest_changes: difference(self.interest_changes, start.interest_changes),
-            reads: difference(self.reads, start.reads),
-            writes: difference(self.writes, start.writes),
-            accepts: difference(self.accepts, start.accepts),
-            would_blocks: difference(self.would_blocks, start.would_blocks),
-            stale_events: difference(self.stale_events, start.stale_events),
-        }
-    }
+/// The name under which a server counts the system calls that serving made.
+pub const SYSTEM_CALLS: &str = "system_calls";
+
+/// What was counted from `start` to `end`.
+pub fn counted(end: &Counters, start: &Counters) -> Counters {
+    let since = |(name, end): (&String, &u64)| {
+        let start = start.get(name).copied().unwrap_or(0);
+        (name.clone(), end.saturating_sub(start))
+    };
+    end.iter().map(since).collect()
 }
 
 /// Makes this process ready to be measured and answers its parent from a thread of its own.
@@ -200,7 +170,7 @@ mod tests {
                 voluntary_switches: None,
                 involuntary_switches: Some(3),
             },
-            counters: Some(Counters { system_calls: Some(7), ..Counters::default() }),
+            counters: Some(Counters::from([(SYSTEM_CALLS.to_owned(), 7)])),
         };
         let line = serde_json::to_string(&stats).unwrap();
         assert!(line.starts_with("{\"user_ns\":1"), "{line}");
@@ -212,7 +182,8 @@ mod tests {
         let line = "{\"user_ns\":5,\"system_ns\":6,\"counters\":{\"reads\":9}}";
         let stats: Stats = serde_json::from_str(line).unwrap();
         assert_eq!(stats.usage.processor_ns(), Some(11));
-        assert_eq!(stats.counters.unwrap().reads, Some(9));
-        assert_eq!(stats.counters.unwrap().system_calls, None);
+        let end = stats.counters.unwrap();
+        let start = Counters::from([("reads".to_owned(), 4)]);
+        assert_eq!(counted(&end, &start), Counters::from([("reads".to_owned(), 5)]));
     }
 }

@@ -1,17 +1,14 @@
 //! `polyloop serve`: one server on one model.
 
-use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 
-use anyhow::{anyhow, bail, Context};
-use socket2::{Domain, Protocol as Transport, Socket, Type};
+use anyhow::Context;
+use polyloop::{Config, Connection};
+use polyloop_models::Model;
 
 use crate::cli::Usage;
-use crate::control::{self, Counters, Listening};
+use crate::control::{self, Counters, Listening, SYSTEM_CALLS};
 use crate::process;
-
-/// The models, in the order in which they are shown. The one list of them in this crate.
-pub const MODELS: &[&str] = &["mio", "poll", "thread"];
 
 /// The protocols that can be served.
 pub const PROTOCOLS: &[&str] = &["echo"];
@@ -19,8 +16,8 @@ pub const PROTOCOLS: &[&str] = &["echo"];
 /// What shall be served, and how.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// The name of a model, one of [`MODELS`].
-    pub model: String,
+    /// How connections are held.
+    pub model: Model,
     /// The name of a protocol, one of [`PROTOCOLS`].
     pub protocol: String,
     /// Where to listen.
@@ -33,58 +30,44 @@ pub struct Settings {
     pub pin: Option<usize>,
 }
 
+/// Says back what it hears.
+struct Echo;
+
+impl polyloop::Protocol for Echo {
+    fn received(&mut self, connection: &mut Connection<'_>, input: &[u8]) -> usize {
+        connection.send(input);
+        input.len()
+    }
+}
+
 /// Serves until the process ends.
 ///
 /// # Errors
 ///
-/// An unknown model or protocol ([`Usage`]), an address that cannot be listened on, or a
-/// failure of the server itself.
+/// An unknown protocol ([`Usage`]), an address that cannot be listened on, or a failure of the
+/// server itself.
 pub fn run(settings: &Settings) -> anyhow::Result<()> {
-    known("model", &settings.model, MODELS)?;
-    known("protocol", &settings.protocol, PROTOCOLS)?;
-    bail!("model {} is not built yet", settings.model)
-}
-
-fn known(what: &str, name: &str, names: &[&str]) -> Result<(), Usage> {
-    if names.contains(&name) {
-        return Ok(());
-    }
-    Err(Usage(format!("there is no {what} {name}: choose one of {}", names.join(", "))))
-}
-
-/// Listens as every measured server does: non-blocking or not, `SO_REUSEADDR` where it means
-/// that ports in TIME_WAIT are no obstacle, and the given backlog.
-///
-/// # Errors
-///
-/// One line that says what to do.
-pub fn listen(address: SocketAddr, backlog: u32) -> anyhow::Result<TcpListener> {
-    let listener = || -> io::Result<TcpListener> {
-        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Transport::TCP))?;
-        // On Windows the option would let two servers share a port.
-        if std::path::MAIN_SEPARATOR == '/' {
-            socket.set_reuse_address(true)?;
+    let config = Config { backlog: settings.backlog, ..Config::default() };
+    let raised_descriptor_limit = prepare(settings.pin)?;
+    let server = match settings.protocol.as_str() {
+        "echo" => settings.model.bind(&[settings.listen], config, |_peer| Echo)?,
+        other => {
+            let names = PROTOCOLS.join(", ");
+            return Err(Usage(format!("there is no protocol {other:?}; there are: {names}")).into());
         }
-        socket.bind(&address.into())?;
-        socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;
-        Ok(socket.into())
     };
-    listener().map_err(|error| explain(address, &error))
-}
-
-/// Says what to do about an address that cannot be listened on.
-pub fn explain(address: SocketAddr, error: &io::Error) -> anyhow::Error {
-    let what = match error.kind() {
-        io::ErrorKind::AddrInUse => "the port is in use: choose another, or port 0 for a free one",
-        io::ErrorKind::AddrNotAvailable => {
-            "this machine has no such address: try 127.0.0.1, or 0.0.0.0 for all"
-        }
-        io::ErrorKind::PermissionDenied => {
-            "ports below 1024 need privileges: choose a higher one, or port 0 for a free one"
-        }
-        _ => return anyhow!("cannot listen on {address}: {error}"),
+    let listening = Listening {
+        listening: server.addresses()[0],
+        raised_descriptor_limit,
+        pinned: settings.pin,
     };
-    anyhow!("cannot listen on {address}: {what}")
+    let handle = server.handle();
+    announce(&listening, settings.control, move || {
+        let counts = handle.counts();
+        let named = counts.named().into_iter().chain([(SYSTEM_CALLS, counts.system_calls())]);
+        Some(named.map(|(name, count)| (name.to_owned(), count)).collect())
+    })?;
+    server.run().with_context(|| format!("{} failed", settings.model))
 }
 
 /// Prepares this process to serve: raises its descriptor limit and pins it.

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::child::Child;
 use super::plan::{Contestant, Scenario};
-use crate::control::{Counters, Listening, Stats};
+use crate::control::{counted, Counters, Listening, Stats, SYSTEM_CALLS};
 use crate::load::{Phase, Report};
 use crate::process::{Memory, Usage};
 
@@ -96,7 +96,7 @@ impl Measured {
 
     /// System calls a request, as the server counted them.
     pub fn system_calls(&self) -> Option<f64> {
-        self.a_request(self.counted?.system_calls?)
+        self.a_request(*self.counted.as_ref()?.get(SYSTEM_CALLS)?)
     }
 
     /// Context switches a request, of both kinds.
@@ -188,7 +188,7 @@ pub fn measure(
     Ok(Measured {
         load: *report,
         used: end.usage.since(&start.usage),
-        counted: end.counters.zip(start.counters).map(|(end, start)| end.since(&start)),
+        counted: end.counters.zip(start.counters).map(|(end, start)| counted(&end, &start)),
         resident_before: before.resident_bytes,
         resident_connected: connected.resident_bytes,
         connected: connections,

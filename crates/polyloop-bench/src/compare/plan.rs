@@ -2,11 +2,11 @@
 
 use std::path::PathBuf;
 
+use polyloop_models::{Model, UnknownModel};
 use serde::{Deserialize, Serialize};
 
 use super::Settings;
 use crate::cli::Usage;
-use crate::serve::MODELS;
 
 /// A kind of load.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -105,13 +105,9 @@ impl Plan {
     pub fn new(settings: &Settings, seed: u64) -> Result<Self, Usage> {
         let mut contestants = Vec::new();
         for name in &settings.models {
-            if !MODELS.contains(&name.as_str()) {
-                return Err(Usage(format!(
-                    "there is no model {name}: choose among {}",
-                    MODELS.join(", ")
-                )));
-            }
-            contestants.push(Contestant::model(name));
+            let model: Model =
+                name.parse().map_err(|unknown: UnknownModel| Usage(unknown.to_string()))?;
+            contestants.push(Contestant::model(model.name()));
         }
         contestants.extend(settings.peers.iter().cloned());
         if let Some(twice) = first_twice(contestants.iter().map(|contestant| &contestant.name)) {
