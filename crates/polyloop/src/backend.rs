@@ -169,13 +169,11 @@ impl Events {
         self.list.clear();
     }
 
-    /// Adds an event; a backend does that for each source that is ready.
-    ///
-    /// # Panics
-    ///
-    /// If the list [is full](Events::is_full).
+    /// Adds an event; a backend does that for each source that is ready, while the list is not
+    /// [full](Events::is_full).
+    #[inline]
     pub fn push(&mut self, token: Token, readiness: Readiness) {
-        assert!(!self.is_full(), "a backend asks is_full() before it adds");
+        debug_assert!(!self.is_full(), "a backend asks is_full() before it adds");
         self.list.push(Event { token, readiness });
     }
 }

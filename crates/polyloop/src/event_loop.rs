@@ -130,7 +130,7 @@ impl<B: Backend, M: Send + 'static> EventLoop<B, M> {
             // A source that had an event as well was dispatched for it, and is not marked now.
             if self.context.sources.get_mut(token).is_some_and(|source| source.mark == this_turn) {
                 self.context.counters().reposts.add(1);
-                self.context.dispatch(handler, token, Readiness::EMPTY);
+                self.context.dispatch_again(handler, token);
             }
         }
 
@@ -418,8 +418,14 @@ impl<B: Backend> Context<B> {
         (&mut self.timers, &mut self.sources)
     }
 
+    /// Dispatches a source for what it was told earlier.
+    #[cold]
+    fn dispatch_again<H: Handler<B>>(&mut self, handler: &mut H, token: Token) {
+        self.dispatch(handler, token, Readiness::EMPTY);
+    }
+
     /// Hands a source's readiness to the handler; `None` if the source is gone.
-    #[inline]
+    #[inline(always)] // into the loop over a turn's events, where all requests pass
     fn dispatch<H: Handler<B>>(
         &mut self,
         handler: &mut H,

@@ -19,6 +19,7 @@ impl Interest {
 
     /// Whether all of `other` is asked for.
     #[must_use]
+    #[inline]
     pub const fn contains(self, other: Interest) -> bool {
         self.0 & other.0 == other.0
     }
@@ -31,6 +32,7 @@ impl Interest {
 
     /// Whether input is asked for.
     #[must_use]
+    #[inline]
     pub const fn is_readable(self) -> bool {
         self.contains(Interest::READABLE)
     }
@@ -49,6 +51,7 @@ impl Interest {
 
     /// This interest without `other`.
     #[must_use]
+    #[inline]
     pub const fn without(self, other: Interest) -> Interest {
         Interest(self.0 & !other.0)
     }
@@ -56,12 +59,14 @@ impl Interest {
 
 impl BitOr for Interest {
     type Output = Interest;
+    #[inline]
     fn bitor(self, other: Interest) -> Interest {
         Interest(self.0 | other.0)
     }
 }
 
 impl BitOrAssign for Interest {
+    #[inline]
     fn bitor_assign(&mut self, other: Interest) {
         self.0 |= other.0;
     }
@@ -101,24 +106,28 @@ impl Readiness {
 
     /// Whether nothing is ready.
     #[must_use]
+    #[inline]
     pub const fn is_empty(self) -> bool {
         self.0 == 0
     }
 
     /// Whether all of `other` is told.
     #[must_use]
+    #[inline]
     pub const fn contains(self, other: Readiness) -> bool {
         self.0 & other.0 == other.0
     }
 
     /// Whether any of `other` is told.
     #[must_use]
+    #[inline]
     pub const fn intersects(self, other: Readiness) -> bool {
         self.0 & other.0 != 0
     }
 
     /// Whether a read would not block.
     #[must_use]
+    #[inline]
     pub const fn is_readable(self) -> bool {
         self.contains(Readiness::READABLE)
     }
@@ -149,6 +158,7 @@ impl Readiness {
 
     /// This readiness without `other`.
     #[must_use]
+    #[inline]
     pub const fn without(self, other: Readiness) -> Readiness {
         Readiness(self.0 & !other.0)
     }
@@ -158,6 +168,7 @@ impl Readiness {
     /// Every backend ends with this call, so that no event tells more than was asked and none is
     /// empty.
     #[must_use]
+    #[inline]
     pub const fn masked(self, asked: Interest) -> Readiness {
         let told = self.0 & asked.0 & Readiness::ASKABLE;
         if told == 0 {
@@ -170,6 +181,7 @@ impl Readiness {
     /// This readiness with what its hints mean folded in: a hang-up can be read, an error can be
     /// read and written.
     #[must_use]
+    #[inline]
     pub const fn folded(self) -> Readiness {
         let mut bits = self.0;
         if self.is_hangup() {
@@ -190,12 +202,14 @@ impl From<Interest> for Readiness {
 
 impl BitOr for Readiness {
     type Output = Readiness;
+    #[inline]
     fn bitor(self, other: Readiness) -> Readiness {
         Readiness(self.0 | other.0)
     }
 }
 
 impl BitOrAssign for Readiness {
+    #[inline]
     fn bitor_assign(&mut self, other: Readiness) {
         self.0 |= other.0;
     }

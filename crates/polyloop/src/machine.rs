@@ -55,9 +55,15 @@ const SHOW_REST: u16 = 1 << 6;
 const ABOVE_HIGH: u16 = 1 << 7;
 /// More input was left unused than is allowed.
 const INPUT_TOO_LONG: u16 = 1 << 8;
+/// `rest` holds something,
+const REST: u16 = 1 << 9;
+/// `queue` holds something: with these two, no flag at all means that there is nothing to do.
+const QUEUE: u16 = 1 << 10;
 
 /// What a driver lends a connection for the length of one call.
 pub struct Environment<'a> {
+    /// The connection's state.
+    pub machine: &'a mut Machine,
     /// The server's limits.
     pub config: &'a Config,
     /// The clock, as the driver last read it.
@@ -75,10 +81,10 @@ pub struct Environment<'a> {
     pub handle: &'a dyn Fn() -> Handle,
 }
 
-impl Environment<'_> {
-    /// The same for a shorter time.
-    pub fn reborrow(&mut self) -> Environment<'_> {
-        Environment { output: self.output, timers: self.timers, ..*self }
+impl<'a> From<Environment<'a>> for Connection<'a> {
+    #[inline]
+    fn from(environment: Environment<'a>) -> Connection<'a> {
+        Connection(environment)
     }
 }
 
@@ -142,22 +148,14 @@ impl Machine {
     // What the protocol asks, by way of `Connection`.
 
     #[inline]
-    pub(crate) fn send(&mut self, environment: &mut Environment<'_>, bytes: &[u8]) {
-        if self.is(FINISH | CLOSE | ABORT) {
-            return;
-        }
-        match &mut self.queue {
-            None => environment.output.extend_from_slice(bytes),
-            Some(queue) => queue.bytes.extend_from_slice(bytes),
-        }
-        if self.queued(environment) > environment.config.high_water {
-            self.flags |= ABOVE_HIGH;
-        }
+    pub(crate) fn may_send(&self) -> bool {
+        !self.is(FINISH | CLOSE | ABORT)
     }
 
-    #[inline]
-    pub(crate) fn queued(&self, environment: &Environment<'_>) -> usize {
-        environment.output.len() + self.waiting()
+    /// More output waits than the high-water mark allows.
+    #[cold]
+    pub(crate) fn rise(&mut self) {
+        self.flags |= ABOVE_HIGH;
     }
 
     pub(crate) fn is_above_high_water(&self) -> bool {
@@ -186,101 +184,77 @@ impl Machine {
         }
     }
 
-    // What a driver tells.
+    // What a driver tells. Each of these takes the connection, which is the machine and what it is
+    // lent.
+
+    /// A byte has moved at `now`. A driver says so that calls the protocol by itself.
+    #[inline]
+    pub fn touch(&mut self, now: Tick) {
+        self.active = now;
+    }
 
     /// The connection is open.
-    pub fn opened<P: Protocol>(&mut self, protocol: &mut P, environment: Environment<'_>) {
-        protocol.opened(&mut Connection { machine: self, environment });
+    pub fn opened<P: Protocol>(connection: &mut Connection<'_>, protocol: &mut P) {
+        protocol.opened(connection);
     }
 
     /// The driver has read `input`, which is not empty.
-    #[inline]
-    pub fn received<P: Protocol>(
-        &mut self,
-        protocol: &mut P,
-        environment: Environment<'_>,
-        input: &[u8],
-    ) {
-        let now = environment.now;
-        self.active = now;
-        if let Some(rest) = self.rest.take() {
-            return self.received_more(protocol, environment, rest, input);
+    pub fn received<P: Protocol>(connection: &mut Connection<'_>, protocol: &mut P, input: &[u8]) {
+        connection.0.machine.active = connection.0.now;
+        if connection.0.machine.is(REST) {
+            return Machine::received_more(connection, protocol, input);
         }
-        let max_input = environment.config.max_input;
-        let left = self.show(protocol, environment, input);
-        if !left.is_empty() {
-            self.keep(Box::new(Rest { bytes: left.to_vec(), since: now }), max_input);
-        }
+        let used = protocol.received(connection, input);
+        debug_assert!(used <= input.len(), "a protocol used {used} of {} bytes", input.len());
+        Machine::keep(connection, input.get(used..).unwrap_or(&[]));
     }
 
     #[cold]
-    fn received_more<P: Protocol>(
-        &mut self,
-        protocol: &mut P,
-        environment: Environment<'_>,
-        mut rest: Box<Rest>,
-        input: &[u8],
-    ) {
-        let (now, max_input) = (environment.now, environment.config.max_input);
+    fn received_more<P: Protocol>(connection: &mut Connection<'_>, protocol: &mut P, input: &[u8]) {
+        let Some(mut rest) = connection.0.machine.rest.take() else { return };
+        connection.0.machine.flags &= !REST;
         rest.bytes.extend_from_slice(input);
-        let left = self.show(protocol, environment, &rest.bytes).len();
-        let used = rest.bytes.len() - left;
-        if left > 0 {
-            if used > 0 {
-                rest.bytes.drain(..used);
-                rest.since = now;
-            }
-            self.keep(rest, max_input);
+        let used = protocol.received(connection, &rest.bytes);
+        debug_assert!(used <= rest.bytes.len(), "{used} of {} bytes", rest.bytes.len());
+        if used >= rest.bytes.len() {
+            return;
+        }
+        if used > 0 {
+            rest.bytes.drain(..used);
+            rest.since = connection.0.now;
+        }
+        Machine::put_back(connection, rest);
+    }
+
+    /// The protocol has left `unused` of the input: nothing in most cases.
+    pub fn keep(connection: &mut Connection<'_>, unused: &[u8]) {
+        if !unused.is_empty() {
+            let rest = Rest { bytes: unused.to_vec(), since: connection.0.now };
+            Machine::put_back(connection, Box::new(rest));
         }
     }
 
-    /// Shows input to the protocol and returns what it left.
-    #[inline]
-    fn show<'i, P: Protocol>(
-        &mut self,
-        protocol: &mut P,
-        environment: Environment<'_>,
-        input: &'i [u8],
-    ) -> &'i [u8] {
-        let used = protocol.received(&mut Connection { machine: self, environment }, input);
-        debug_assert!(used <= input.len(), "a protocol used {used} of {} bytes", input.len());
-        if self.is(CLOSE | ABORT) {
-            return &[]; // it will see no more of it
+    fn put_back(connection: &mut Connection<'_>, rest: Box<Rest>) {
+        let machine = &mut *connection.0.machine;
+        if machine.is(CLOSE | ABORT) {
+            return; // the protocol will see no more of it
         }
-        input.get(used..).unwrap_or(&[])
-    }
-
-    fn keep(&mut self, rest: Box<Rest>, max_input: usize) {
-        if rest.bytes.len() > max_input {
-            self.flags |= INPUT_TOO_LONG;
+        machine.flags |= REST;
+        if rest.bytes.len() > connection.0.config.max_input {
+            machine.flags |= INPUT_TOO_LONG;
         }
-        self.rest = Some(rest);
+        machine.rest = Some(rest);
     }
 
     /// The driver has read the end of the input.
-    pub fn ended<P: Protocol>(&mut self, protocol: &mut P, environment: Environment<'_>) {
-        self.flags |= READ_ENDED;
-        protocol.ended(&mut Connection { machine: self, environment });
+    pub fn ended<P: Protocol>(connection: &mut Connection<'_>, protocol: &mut P) {
+        connection.0.machine.flags |= READ_ENDED;
+        protocol.ended(connection);
     }
 
     /// A timer of the connection is due.
-    pub fn timer<P: Protocol>(
-        &mut self,
-        protocol: &mut P,
-        environment: Environment<'_>,
-        timer: TimerId,
-    ) {
-        protocol.timer(&mut Connection { machine: self, environment }, timer);
-    }
-
-    /// Another connection or thread sent bytes through a [`Handle`].
-    pub fn sent_from_elsewhere(&mut self, mut environment: Environment<'_>, bytes: &[u8]) {
-        self.send(&mut environment, bytes);
-    }
-
-    /// Another connection or thread closed this one through a [`Handle`].
-    pub fn closed_from_elsewhere(&mut self) {
-        self.close();
+    pub fn timer<P: Protocol>(connection: &mut Connection<'_>, protocol: &mut P, timer: TimerId) {
+        protocol.timer(connection, timer);
     }
 
     // What a driver asks.
@@ -289,97 +263,106 @@ impl Machine {
     /// but to wait. To be called after anything that was told.
     ///
     /// `write` may take less than it is given; it says `WouldBlock` when it can take nothing.
-    #[inline]
     pub fn settle<P: Protocol>(
-        &mut self,
+        connection: &mut Connection<'_>,
         protocol: &mut P,
-        environment: Environment<'_>,
         mut write: impl FnMut(&[u8]) -> io::Result<usize>,
     ) -> Step {
-        // The steady path: an answer, which the kernel takes whole.
-        if self.flags == 0 && self.queue.is_none() {
-            if environment.output.is_empty() {
-                return Step::Wait;
-            }
-            if let Ok(written) = write(environment.output) {
-                self.active = environment.now;
-                if written == environment.output.len() {
-                    environment.output.clear();
-                    return Step::Wait;
-                }
-                self.enqueue(environment.output, written, environment.now);
-            }
-        }
-        self.settle_slowly(protocol, environment, &mut write)
-    }
-
-    #[cold]
-    fn settle_slowly<P: Protocol>(
-        &mut self,
-        protocol: &mut P,
-        mut environment: Environment<'_>,
-        write: &mut impl FnMut(&[u8]) -> io::Result<usize>,
-    ) -> Step {
         for round in 0.. {
-            if self.is(ABORT) {
-                environment.output.clear();
+            if connection.0.machine.is(ABORT) {
+                connection.0.output.clear();
                 break;
             }
-            if let Err(reason) = self.flush(&mut environment, write) {
+            if let Err(reason) = Machine::flush(&mut connection.0, &mut write) {
                 return Step::Close(reason);
             }
-            if round == Machine::ROUNDS {
-                break;
-            }
-            if self.is(ABOVE_HIGH) && self.waiting() <= environment.config.low_water {
-                self.flags = self.flags & !ABOVE_HIGH | SHOW_REST;
-                let environment = environment.reborrow();
-                protocol.drained(&mut Connection { machine: self, environment });
-            } else if self.is(SHOW_REST) && !self.is(PAUSED | ABOVE_HIGH | CLOSE) {
-                self.flags &= !SHOW_REST;
-                let Some(mut rest) = self.rest.take() else { break };
-                rest.since = environment.now;
-                self.received_more(protocol, environment.reborrow(), rest, &[]);
-            } else {
+            if round == Machine::ROUNDS || !Machine::go_on(connection, protocol) {
                 break;
             }
         }
-        if environment.output.capacity() > Machine::KEEP {
-            *environment.output = Vec::new();
+        if connection.0.output.capacity() > Machine::KEEP {
+            *connection.0.output = Vec::new();
         }
-        self.step()
+        connection.0.machine.step()
+    }
+
+    /// Calls a protocol that waits for something which is now the case, and says whether it did.
+    fn go_on<P: Protocol>(connection: &mut Connection<'_>, protocol: &mut P) -> bool {
+        let Environment { machine, config, now, .. } = &mut connection.0;
+        if machine.is(ABOVE_HIGH) && machine.waiting() <= config.low_water {
+            machine.flags = machine.flags & !ABOVE_HIGH | SHOW_REST;
+            protocol.drained(connection);
+            return true;
+        }
+        if machine.is(SHOW_REST) && !machine.is(PAUSED | ABOVE_HIGH | CLOSE) {
+            machine.flags &= !SHOW_REST;
+            if let Some(rest) = &mut machine.rest {
+                rest.since = *now;
+                Machine::received_more(connection, protocol, &[]);
+                return true;
+            }
+        }
+        false
     }
 
     /// Writes the queue, then what was gathered; what the kernel does not take is the queue.
     fn flush(
-        &mut self,
         environment: &mut Environment<'_>,
         write: &mut impl FnMut(&[u8]) -> io::Result<usize>,
     ) -> Result<(), Closed> {
-        if !environment.output.is_empty() {
-            self.enqueue(environment.output, 0, environment.now);
-        }
-        let Some(queue) = &mut self.queue else { return Ok(()) };
-        while queue.written < queue.bytes.len() {
-            match write(&queue.bytes[queue.written..]) {
-                Ok(0) => return Err(Closed::Failed(io::ErrorKind::WriteZero)),
-                Ok(written) => {
-                    queue.written += written;
-                    queue.since = environment.now;
-                    self.active = environment.now;
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    return queue.tidy(environment.config.max_output);
-                }
-                Err(error) => return Err(Closed::from_error(&error)),
+        let Environment { machine, output, now, config, .. } = environment;
+        if machine.queue.is_none() {
+            let written = machine.write_all(output, *now, write)?;
+            if written == output.len() {
+                output.clear();
+                return Ok(());
             }
+            machine.enqueue(output, written, *now);
+        } else {
+            machine.enqueue(output, 0, *now);
+            let Some(mut queue) = machine.queue.take() else { return Ok(()) };
+            let written = machine.write_all(&queue.bytes[queue.written..], *now, write)?;
+            queue.written += written;
+            if queue.written == queue.bytes.len() {
+                machine.flags &= !QUEUE;
+                return Ok(());
+            }
+            if written > 0 {
+                queue.since = *now;
+            }
+            queue.tidy();
+            machine.queue = Some(queue);
         }
-        self.queue = None;
+        if machine.waiting() > config.max_output {
+            return Err(Closed::OutputTooLong);
+        }
         Ok(())
     }
 
+    /// Writes until all is written or the kernel takes nothing more, and returns how much.
+    fn write_all(
+        &mut self,
+        bytes: &[u8],
+        now: Tick,
+        write: &mut impl FnMut(&[u8]) -> io::Result<usize>,
+    ) -> Result<usize, Closed> {
+        let mut written = 0;
+        while written < bytes.len() {
+            match write(&bytes[written..]) {
+                Ok(0) => return Err(Closed::Failed(io::ErrorKind::WriteZero)),
+                Ok(count) => written += count,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) => return Err(Closed::from_error(&error)),
+            }
+            self.active = now;
+        }
+        Ok(written)
+    }
+
     /// Moves what was gathered, but for what is `written`, to the end of the queue.
+    #[cold]
     fn enqueue(&mut self, output: &mut Vec<u8>, written: usize, now: Tick) {
+        self.flags |= QUEUE;
         let queue = self
             .queue
             .get_or_insert_with(|| Box::new(Queue { bytes: Vec::new(), written: 0, since: now }));
@@ -389,7 +372,7 @@ impl Machine {
 
     /// Bytes that the kernel did not take.
     #[inline]
-    fn waiting(&self) -> usize {
+    pub(crate) fn waiting(&self) -> usize {
         self.queue.as_ref().map_or(0, |queue| queue.bytes.len() - queue.written)
     }
 
@@ -432,13 +415,20 @@ impl Machine {
     /// Whether the kernel has taken all output.
     #[must_use]
     pub fn is_flushed(&self) -> bool {
-        self.queue.is_none()
+        !self.is(QUEUE)
+    }
+
+    /// Whether there is nothing to do but to wait for input: no flag, no rest, no queue.
+    #[inline]
+    #[must_use]
+    pub fn is_steady(&self) -> bool {
+        self.flags == 0
     }
 
     /// Whether the connection is in the middle of nothing.
     #[must_use]
     pub fn is_quiet(&self) -> bool {
-        self.rest.is_none() && self.is_flushed()
+        !self.is(REST | QUEUE)
     }
 
     /// The next of the connection's deadlines, and what it is closed for if that passes.
@@ -456,15 +446,11 @@ impl Machine {
 }
 
 impl Queue {
-    /// Drops what is written, if that is most of it, and compares the rest with its limit.
-    fn tidy(&mut self, max_output: usize) -> Result<(), Closed> {
+    /// Drops what is written, if that is most of it.
+    fn tidy(&mut self) {
         if self.written > self.bytes.len() / 2 {
             self.bytes.drain(..self.written);
             self.written = 0;
         }
-        if self.bytes.len() - self.written > max_output {
-            return Err(Closed::OutputTooLong);
-        }
-        Ok(())
     }
 }

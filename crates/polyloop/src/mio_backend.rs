@@ -37,9 +37,6 @@ struct Watched {
 }
 
 impl MioBackend {
-    /// How many events one call brings at most.
-    const CAPACITY: usize = 1024;
-
     /// Opens a poll and its waker.
     ///
     /// # Errors
@@ -48,12 +45,7 @@ impl MioBackend {
     pub fn new() -> io::Result<MioBackend> {
         let poll = mio::Poll::new()?;
         let waker = Arc::new(mio::Waker::new(poll.registry(), WAKER)?);
-        Ok(MioBackend {
-            poll,
-            told: mio::Events::with_capacity(MioBackend::CAPACITY),
-            watched: Table::new(),
-            waker,
-        })
+        Ok(MioBackend { poll, told: mio::Events::with_capacity(1), watched: Table::new(), waker })
     }
 }
 
@@ -131,6 +123,10 @@ impl Backend for MioBackend {
 
     fn poll(&mut self, events: &mut Events, timeout: Option<Duration>) -> io::Result<()> {
         events.clear();
+        if self.told.capacity() != events.capacity() {
+            // An event that did not fit would be lost: the kernel does not repeat an edge.
+            self.told = mio::Events::with_capacity(events.capacity());
+        }
         match self.poll.poll(&mut self.told, timeout) {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
@@ -142,7 +138,7 @@ impl Backend for MioBackend {
             }
             let token = Token::from(event.token().0);
             let readiness = from_mio(event);
-            if !readiness.is_empty() && !events.is_full() {
+            if !readiness.is_empty() {
                 events.push(token, readiness);
             }
         }
@@ -172,19 +168,21 @@ fn to_mio(interest: Interest) -> Option<mio::Interest> {
     asked
 }
 
+#[inline]
 fn from_mio(event: &mio::event::Event) -> Readiness {
-    let mut told = Readiness::EMPTY;
-    let mut add = |is: bool, more: Readiness| {
-        if is {
-            told |= more;
-        }
-    };
-    add(event.is_readable(), Readiness::READABLE);
-    add(event.is_writable() || event.is_write_closed(), Readiness::WRITABLE);
-    add(event.is_priority(), Readiness::PRIORITY);
-    add(event.is_read_closed(), Readiness::HANGUP);
-    add(event.is_error(), Readiness::ERROR);
-    told.folded()
+    let pick = |is: bool, readiness: Readiness| if is { readiness } else { Readiness::EMPTY };
+    let told = pick(event.is_readable(), Readiness::READABLE)
+        | pick(event.is_writable(), Readiness::WRITABLE);
+    // Asked all at once, since mostly it is none of them.
+    if !(event.is_error() | event.is_read_closed() | event.is_write_closed() | event.is_priority())
+    {
+        return told;
+    }
+    let hints = pick(event.is_write_closed(), Readiness::WRITABLE)
+        | pick(event.is_priority(), Readiness::PRIORITY)
+        | pick(event.is_read_closed(), Readiness::HANGUP)
+        | pick(event.is_error(), Readiness::ERROR);
+    (told | hints).folded()
 }
 
 /// Says what to do about a source that the system's mechanism can't watch.

@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::outbox::Outbox;
 use super::Member;
 use crate::machine::{Environment, Machine, Peer, Step};
-use crate::{Closed, Config, Handle, Protocol, Tick, TimerId, Timers, Token};
+use crate::{Closed, Config, Connection, Handle, Protocol, Tick, TimerId, Timers, Token};
 
 /// What one read takes at most.
 const BUFFER: usize = 16 * 1024;
@@ -86,7 +86,7 @@ impl<P: Protocol> Driven<'_, P> {
         }
         let mut buffer = vec![0; BUFFER];
         let mut due = Vec::new();
-        self.tell(|machine, protocol, environment| machine.opened(protocol, environment));
+        self.tell(Machine::opened);
         self.settle()?;
         loop {
             if self.machine.interest().is_readable() {
@@ -115,15 +115,13 @@ impl<P: Protocol> Driven<'_, P> {
                 if self.member.draining.load(Ordering::SeqCst) {
                     return Err(Closed::Drained);
                 }
-                self.tell(|machine, protocol, environment| machine.ended(protocol, environment));
+                self.tell(Machine::ended);
                 self.settle()
             }
             Ok(count) => {
                 log::trace!("read {count} bytes");
                 let input = &buffer[..count];
-                self.tell(|machine, protocol, environment| {
-                    machine.received(protocol, environment, input);
-                });
+                self.tell(|connection, protocol| Machine::received(connection, protocol, input));
                 self.settle()?;
                 self.check_drain()
             }
@@ -157,16 +155,15 @@ impl<P: Protocol> Driven<'_, P> {
     fn fire(&mut self, timer: TimerId) -> Ended {
         if self.timers.take(timer).is_some() {
             self.member.counters.timers.add(1);
-            self.tell(|machine, protocol, environment| {
-                machine.timer(protocol, environment, timer);
-            });
+            self.tell(|connection, protocol| Machine::timer(connection, protocol, timer));
             self.settle()?;
         }
         Ok(())
     }
 
-    fn tell(&mut self, tell: impl FnOnce(&mut Machine, &mut P, Environment<'_>)) {
+    fn tell<T>(&mut self, tell: impl FnOnce(&mut Connection<'_>, &mut P) -> T) -> T {
         let environment = Environment {
+            machine: &mut self.machine,
             config: self.config,
             now: self.now,
             output: &mut self.output,
@@ -175,19 +172,18 @@ impl<P: Protocol> Driven<'_, P> {
             peer: self.peer,
             handle: self.handle,
         };
-        tell(&mut self.machine, self.protocol, environment);
+        tell(&mut environment.into(), self.protocol)
     }
 
     /// Writes what came of what was told.
     fn settle(&mut self) -> Ended {
         loop {
             let (member, outbox) = (self.member, self.outbox);
-            let mut step = Step::Wait;
-            self.tell(|machine, protocol, environment| {
-                step = machine.settle(protocol, environment, |bytes| match outbox.get() {
+            let mut step = self.tell(|connection, protocol| {
+                Machine::settle(connection, protocol, |bytes| match outbox.get() {
                     Some(outbox) => outbox.push(bytes),
                     None => write(member, bytes),
-                });
+                })
             });
             if step == Step::HalfClose {
                 if let Some(outbox) = self.outbox.get() {

@@ -2,6 +2,7 @@
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr};
+use std::ops::Range;
 use std::sync::Arc;
 
 use mio::net::TcpStream;
@@ -9,8 +10,10 @@ use mio::net::TcpStream;
 use super::accept::Listener;
 use super::{handle, Message, Remotes};
 use crate::machine::{Environment, Machine, Peer, Step};
+use crate::sources::Sources;
 use crate::{
-    Backend, Closed, Config, Context, Handler, Protocol, Readiness, Tick, TimerId, Token, TokenMap,
+    Backend, Closed, Config, Connection, Context, Handler, Protocol, Readiness, Tick, TimerId,
+    Token, TokenMap,
 };
 
 /// All that a server holds: listeners and connections by token, and what they share.
@@ -47,6 +50,9 @@ pub(super) struct Link<P> {
     /// away, with each byte: the timer stays, and is set anew when it finds nothing overdue.
     watchdog: Option<TimerId>,
     watchdog_due: Tick,
+    /// The machine is steady, the loop tells of input and of nothing else, and the watchdog is
+    /// set: a request needs no look at any of these.
+    steady: bool,
 }
 
 /// Whether a connection is still there.
@@ -87,7 +93,6 @@ impl<F, P> Connections<F, P> {
 impl<P: Protocol, F: Fn(SocketAddr) -> P> Connections<F, P> {
     /// Calls `drive` with the connection `token` and what its machine needs, then writes what
     /// came of it, and closes the connection if that was its end.
-    #[inline]
     fn drive<B: Backend>(
         &mut self,
         context: &mut Context<B>,
@@ -95,6 +100,7 @@ impl<P: Protocol, F: Fn(SocketAddr) -> P> Connections<F, P> {
         drive: impl FnOnce(&mut Driven<'_, B, P>) -> Still,
     ) {
         let Some(Entry::Connection(link)) = self.entries.get_mut(token) else { return };
+        link.steady = false;
         let remote = &self.shared.remote;
         let mut driven = Driven {
             context,
@@ -112,6 +118,59 @@ impl<P: Protocol, F: Fn(SocketAddr) -> P> Connections<F, P> {
         }
     }
 
+    /// A listener is ready, or a connection that is not steady.
+    #[cold]
+    fn serve<B: Backend>(&mut self, context: &mut Context<B>, token: Token, readiness: Readiness) {
+        if let Some(Entry::Listener(_)) = self.entries.get_mut(token) {
+            return self.accept(context, token);
+        }
+        self.drive(context, token, |driven| {
+            if readiness.is_readable() {
+                driven.read()
+            } else {
+                driven.settle()
+            }
+        });
+    }
+
+    /// A steady connection has read `unused`, which its protocol did not use, or has more to write
+    /// than what is `written`, or was asked for more than an answer.
+    #[cold]
+    fn serve_on<B: Backend>(
+        &mut self,
+        context: &mut Context<B>,
+        token: Token,
+        unused: Range<usize>,
+        written: usize,
+    ) {
+        self.output.drain(..written);
+        self.drive(context, token, |driven| {
+            let short = unused.end < driven.buffer.len();
+            driven.tell(|connection, _, buffer, _| {
+                Machine::keep(connection, buffer.get(unused).unwrap_or(&[]));
+            });
+            match driven.settle() {
+                Still::Open if short && driven.context.short_read(token) => driven.rest(),
+                Still::Open => driven.read(),
+                ended => ended,
+            }
+        });
+    }
+
+    /// A steady connection found the end of its input, an error, or nothing to read.
+    #[cold]
+    fn serve_end<B: Backend>(
+        &mut self,
+        context: &mut Context<B>,
+        token: Token,
+        end: io::Result<usize>,
+    ) {
+        self.drive(context, token, |driven| match end {
+            Ok(_) => driven.end_of_input(),
+            Err(error) => driven.read_failed(&error),
+        });
+    }
+
     pub(super) fn open<B: Backend>(
         &mut self,
         context: &mut Context<B>,
@@ -126,13 +185,14 @@ impl<P: Protocol, F: Fn(SocketAddr) -> P> Connections<F, P> {
             protocol: (self.shared.factory)(peer),
             watchdog: None,
             watchdog_due: Tick::NEVER,
+            steady: false,
         };
         self.entries.insert(token, Entry::Connection(link));
         self.shared.open += 1;
         context.counters().opened.add(1);
         log::debug!("{token}: opened by {peer}");
         self.drive(context, token, |driven| {
-            driven.tell(|machine, protocol, environment| machine.opened(protocol, environment));
+            driven.tell(|connection, protocol, _, _| Machine::opened(connection, protocol));
             driven.settle()
         });
     }
@@ -191,18 +251,51 @@ impl<P: Protocol, F: Fn(SocketAddr) -> P> Connections<F, P> {
 impl<B: Backend, P: Protocol, F: Fn(SocketAddr) -> P> Handler<B> for Connections<F, P> {
     type Message = Message;
 
-    #[inline]
+    /// The steady path of a request is all in here: one read, one write, and nothing that is
+    /// looked up, allocated or changed besides. Whatever is out of the ordinary is
+    /// [`Driven`]'s.
+    #[inline(always)] // into the loop over a turn's events
     fn ready(&mut self, context: &mut Context<B>, token: Token, readiness: Readiness) {
-        if let Some(Entry::Listener(_)) = self.entries.get_mut(token) {
-            return self.accept(context, token);
-        }
-        self.drive(context, token, |driven| {
-            if readiness.is_readable() {
-                driven.read()
-            } else {
-                driven.settle()
+        let link = match self.entries.get_mut(token) {
+            Some(Entry::Connection(link)) if link.steady => link,
+            Some(_) => return self.serve(context, token, readiness),
+            None => return,
+        };
+        let (now, (timers, sources)) = (context.now(), context.timers_and_sources());
+        let buffer = &mut *self.buffer;
+        let mut stream = &link.stream;
+        let count = match sources.read(token, || stream.read(buffer)) {
+            Ok(count) if count > 0 => count,
+            end => return self.serve_end(context, token, end),
+        };
+        let environment = Environment {
+            machine: &mut link.machine,
+            config: &self.shared.config,
+            now,
+            output: &mut self.output,
+            timers,
+            token,
+            peer: &link.peer,
+            handle: &|| handle(&self.shared.remote, token),
+        };
+        let used = link.protocol.received(&mut environment.into(), &buffer[..count]);
+        link.machine.touch(now);
+        let output = &mut self.output;
+        let mut written = 0;
+        if used == count && link.machine.is_steady() {
+            if !output.is_empty() {
+                written = sources.write(token, || stream.write(output)).unwrap_or(0);
             }
-        });
+            if written == output.len() {
+                output.clear();
+                // A full buffer leaves the connection ready, and the loop comes back to it.
+                if count < buffer.len() {
+                    context.short_read(token);
+                }
+                return;
+            }
+        }
+        self.serve_on(context, token, used..count, written);
     }
 
     fn timer(&mut self, context: &mut Context<B>, token: Token, timer: TimerId) {
@@ -218,8 +311,8 @@ impl<B: Backend, P: Protocol, F: Fn(SocketAddr) -> P> Handler<B> for Connections
                 driven.link.watchdog_due = Tick::NEVER;
                 driven.watch()
             } else {
-                driven.tell(|machine, protocol, environment| {
-                    machine.timer(protocol, environment, timer);
+                driven.tell(|connection, protocol, _, _| {
+                    Machine::timer(connection, protocol, timer);
                 });
                 driven.settle()
             }
@@ -229,18 +322,30 @@ impl<B: Backend, P: Protocol, F: Fn(SocketAddr) -> P> Handler<B> for Connections
     fn message(&mut self, context: &mut Context<B>, message: Message) {
         match message {
             Message::Send(token, bytes) => self.drive(context, token, |driven| {
-                driven.tell(|machine, _, environment| {
-                    machine.sent_from_elsewhere(environment, &bytes);
-                });
+                driven.tell(|connection, _, _, _| connection.send(&bytes));
                 driven.settle()
             }),
             Message::Close(token) => self.drive(context, token, |driven| {
-                driven.link.machine.closed_from_elsewhere();
+                driven.tell(|connection, _, _, _| connection.close());
                 driven.settle()
             }),
             Message::Drain => self.drain(context),
             Message::Stop => self.close_all(context, Closed::Stopped),
         }
+    }
+}
+
+/// Writes to a connection's socket, in the loop's sight.
+struct Writer<'a> {
+    sources: &'a mut Sources,
+    stream: &'a TcpStream,
+    token: Token,
+}
+
+impl Writer<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let mut stream = self.stream;
+        self.sources.write(self.token, || stream.write(bytes))
     }
 }
 
@@ -257,22 +362,29 @@ struct Driven<'a, B, P> {
 }
 
 impl<B: Backend, P: Protocol> Driven<'_, B, P> {
-    #[inline]
-    fn tell(&mut self, tell: impl FnOnce(&mut Machine, &mut P, Environment<'_>)) {
+    /// Tells the machine something, and lends it what it may need: the input that was read, and
+    /// the loop's sources for what it writes.
+    fn tell<T>(
+        &mut self,
+        tell: impl FnOnce(&mut Connection<'_>, &mut P, &[u8], &mut Writer<'_>) -> T,
+    ) -> T {
+        let now = self.context.now();
+        let (timers, sources) = self.context.timers_and_sources();
         let environment = Environment {
+            machine: &mut self.link.machine,
             config: self.config,
-            now: self.context.now(),
+            now,
             output: self.output,
-            timers: self.context.timers(),
+            timers,
             token: self.token,
             peer: &self.link.peer,
             handle: self.handle,
         };
-        tell(&mut self.link.machine, &mut self.link.protocol, environment);
+        let mut writer = Writer { sources, stream: &self.link.stream, token: self.token };
+        tell(&mut environment.into(), &mut self.link.protocol, self.buffer, &mut writer)
     }
 
     /// Reads until there is nothing more, the connection wants no more, or it had its share.
-    #[inline]
     fn read(&mut self) -> Still {
         for _ in 0..Connections::<(), P>::READS {
             if !self.link.machine.interest().is_readable() {
@@ -281,16 +393,13 @@ impl<B: Backend, P: Protocol> Driven<'_, B, P> {
             let stream = &self.link.stream;
             let buffer = &mut *self.buffer;
             match self.context.read(self.token, || (&*stream).read(buffer)) {
-                Ok(0) => {
-                    self.tell(|machine, protocol, environment| {
-                        machine.ended(protocol, environment)
-                    });
-                    return self.settle();
-                }
+                Ok(0) => return self.end_of_input(),
                 Ok(count) => {
                     log::trace!("{}: read {count} bytes", self.token);
                     let short = count < self.buffer.len();
-                    self.feed(count);
+                    self.tell(|connection, protocol, buffer, _| {
+                        Machine::received(connection, protocol, &buffer[..count]);
+                    });
                     if let Still::Ended(reason) = self.settle() {
                         return Still::Ended(reason);
                     }
@@ -298,32 +407,28 @@ impl<B: Backend, P: Protocol> Driven<'_, B, P> {
                         return self.rest();
                     }
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    return self.rest();
-                }
-                Err(error) => return Still::Ended(Closed::from_error(&error)),
+                Err(error) => return self.read_failed(&error),
             }
         }
         Still::Open
     }
 
-    #[inline]
-    fn feed(&mut self, count: usize) {
-        let environment = Environment {
-            config: self.config,
-            now: self.context.now(),
-            output: self.output,
-            timers: self.context.timers(),
-            token: self.token,
-            peer: &self.link.peer,
-            handle: self.handle,
-        };
-        let input = &self.buffer[..count];
-        self.link.machine.received(&mut self.link.protocol, environment, input);
+    fn end_of_input(&mut self) -> Still {
+        self.tell(|connection, protocol, _, _| Machine::ended(connection, protocol));
+        self.settle()
+    }
+
+    fn read_failed(&mut self, error: &io::Error) -> Still {
+        if error.kind() != io::ErrorKind::WouldBlock {
+            return Still::Ended(Closed::from_error(error));
+        }
+        match self.settle() {
+            Still::Open => self.rest(),
+            ended => ended,
+        }
     }
 
     /// All that had come is read.
-    #[inline]
     fn rest(&mut self) -> Still {
         if self.draining && self.link.machine.is_quiet() {
             return Still::Ended(Closed::Drained);
@@ -332,23 +437,9 @@ impl<B: Backend, P: Protocol> Driven<'_, B, P> {
     }
 
     /// Writes what waits, and asks the loop for what the machine now wants.
-    #[inline]
     fn settle(&mut self) -> Still {
-        let Link { stream, machine, protocol, peer, .. } = &mut *self.link;
-        let (context, token) = (&mut *self.context, self.token);
-        let now = context.now();
-        let (timers, sources) = context.timers_and_sources();
-        let environment = Environment {
-            config: self.config,
-            now,
-            output: self.output,
-            timers,
-            token,
-            peer,
-            handle: self.handle,
-        };
-        let step = machine.settle(protocol, environment, |bytes| {
-            sources.write(token, || (&*stream).write(bytes))
+        let step = self.tell(|connection, protocol, _, writer| {
+            Machine::settle(connection, protocol, |bytes| writer.write(bytes))
         });
         match step {
             Step::Wait => {}
@@ -367,11 +458,12 @@ impl<B: Backend, P: Protocol> Driven<'_, B, P> {
             log::error!("{}: interest {wanted:?} refused: {error}", self.token);
             return Still::Ended(Closed::Failed(error.kind()));
         }
-        self.watch()
+        let still = self.watch();
+        self.link.steady = self.link.machine.is_steady() && !self.draining;
+        still
     }
 
     /// Sees to it that the watchdog is due no later than the next deadline, and that none is past.
-    #[inline]
     fn watch(&mut self) -> Still {
         let Some((deadline, reason)) = self.link.machine.deadline(self.config) else {
             return Still::Open;
