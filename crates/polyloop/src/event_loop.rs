@@ -199,6 +199,11 @@ fn nanos(duration: Duration) -> u64 {
 pub struct Context<B> {
     backend: B,
     caps: Caps,
+    /// What is kept of a readiness until it is used up: all of it on edges; nothing on levels,
+    /// which are told again for as long as they last.
+    keeps: Readiness,
+    /// Whether a short read may end reading. On levels always: what is left is told again.
+    short_read_drains: bool,
     sources: Sources,
     timers: Timers,
     now: Tick,
@@ -208,9 +213,12 @@ pub struct Context<B> {
 impl<B: Backend> Context<B> {
     fn new(backend: B) -> Context<B> {
         let caps = backend.caps();
+        let level = caps.trigger == Trigger::Level;
         Context {
             backend,
             caps,
+            keeps: if level { Readiness::EMPTY } else { Readiness::ALL },
+            short_read_drains: level || caps.short_read_drains,
             sources: Sources::new(),
             timers: Timers::new(),
             now: Tick::now(),
@@ -280,7 +288,6 @@ impl<B: Backend> Context<B> {
         }
         watched.wanted = wanted;
         let before = watched.registered;
-        let kept = watched.ready.masked(wanted);
         let registered = self.registration(before, wanted);
         if registered != before {
             self.backend.reregister(source, token, registered)?;
@@ -288,7 +295,9 @@ impl<B: Backend> Context<B> {
             self.count_change();
         }
         log::trace!("{token}: wanted {wanted:?}, registered for {registered:?}");
-        if !kept.is_empty() {
+        let kept =
+            self.sources.ready_mut(token).is_some_and(|ready| !ready.masked(wanted).is_empty());
+        if kept {
             self.sources.queue(token);
         }
         Ok(())
@@ -370,19 +379,14 @@ impl<B: Backend> Context<B> {
     /// would come for what stands behind.
     #[inline]
     pub fn short_read(&mut self, token: Token) -> bool {
-        if self.caps.trigger == Trigger::Level {
-            return true;
-        }
         let reasons = Readiness::HANGUP | Readiness::ERROR | Readiness::PRIORITY;
-        let drains = self.caps.short_read_drains
-            && self
-                .sources
-                .get_mut(token)
-                .is_some_and(|watched| !watched.ready.intersects(reasons));
-        if drains {
-            self.sources.used_up(token, Readiness::READABLE);
+        match self.sources.ready_mut(token) {
+            Some(ready) if self.short_read_drains && !ready.intersects(reasons) => {
+                *ready = ready.without(Readiness::READABLE);
+                true
+            }
+            _ => false,
         }
-        drains
     }
 
     /// Dispatches a source in the next turn as if `readiness` had been told: for input that a
@@ -390,8 +394,8 @@ impl<B: Backend> Context<B> {
     ///
     /// Only what is wanted of the source is dispatched.
     pub fn repost(&mut self, token: Token, readiness: Readiness) {
-        if let Some(watched) = self.sources.get_mut(token) {
-            watched.ready |= readiness;
+        if let Some(ready) = self.sources.ready_mut(token) {
+            *ready |= readiness;
             self.sources.queue(token);
         }
     }
@@ -432,25 +436,35 @@ impl<B: Backend> Context<B> {
         token: Token,
         told: Readiness,
     ) -> Option<()> {
-        let level = self.caps.trigger == Trigger::Level;
+        let keeps = self.keeps;
         let watched = self.sources.get_mut(token)?;
         watched.mark = Mark::None;
-        let ready = watched.ready | told;
-        // A level is told again for as long as it lasts; an edge is kept until it is used up.
-        watched.ready = if level { Readiness::EMPTY } else { ready };
+        let before = watched.ready;
+        let ready = before | told;
         let due = ready.masked(watched.wanted);
         if due.is_empty() {
+            watched.ready = ready.only(keeps);
             return Some(());
         }
         log::trace!("{token}: {due:?}");
+        self.sources.take_in_hand(token, ready.only(keeps));
         handler.ready(self, token, due);
+        let left = self.sources.let_go();
+        if !(before | left).is_empty() {
+            self.put_back(token, left);
+        }
+        Some(())
+    }
+
+    /// A source was not used up, or was not before: its slot has to know.
+    fn put_back(&mut self, token: Token, left: Readiness) {
         // The handler may have removed it.
         if let Some(watched) = self.sources.get_mut(token) {
-            if !watched.ready.masked(watched.wanted).is_empty() {
+            watched.ready = left;
+            if !left.masked(watched.wanted).is_empty() {
                 self.sources.queue(token);
             }
         }
-        Some(())
     }
 
     /// What to tell the backend of a source that is registered for `before` and of which `wanted`

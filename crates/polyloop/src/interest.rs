@@ -101,6 +101,9 @@ impl Readiness {
     /// Hint: an error waits on the source.
     pub const ERROR: Readiness = Readiness(16);
 
+    /// All of these.
+    pub const ALL: Readiness = Readiness(31);
+
     /// The bits that an [`Interest`] can ask for.
     const ASKABLE: u8 = 7;
 
@@ -154,6 +157,13 @@ impl Readiness {
     #[must_use]
     pub const fn is_error(self) -> bool {
         self.contains(Readiness::ERROR)
+    }
+
+    /// What of this readiness is in `other`.
+    #[inline]
+    #[must_use]
+    pub const fn only(self, other: Readiness) -> Readiness {
+        Readiness(self.0 & other.0)
     }
 
     /// This readiness without `other`.

@@ -17,7 +17,14 @@ pub(crate) struct Sources {
     /// What a source carries that is in `reposts`.
     pub(crate) mark: Mark,
     pub(crate) counters: Arc<Counters>,
+    /// The source that is being dispatched, and what it is still ready for: while it is in hand,
+    /// this stands for what its slot says, so that a request looks its slot up once.
+    in_hand: Token,
+    left: Readiness,
 }
+
+/// The token of no source.
+const NOBODY: Token = Token::new(Token::MAX_INDEX + 1, 0);
 
 #[derive(Debug)]
 pub(crate) struct Watched {
@@ -56,6 +63,8 @@ impl Sources {
             reposts: Vec::new(),
             mark: Mark::Odd,
             counters: Arc::default(),
+            in_hand: NOBODY,
+            left: Readiness::EMPTY,
         }
     }
 
@@ -113,10 +122,33 @@ impl Sources {
         }
     }
 
+    /// Begins the dispatch of a source that is ready for `ready`.
+    #[inline]
+    pub(crate) fn take_in_hand(&mut self, token: Token, ready: Readiness) {
+        self.in_hand = token;
+        self.left = ready;
+    }
+
+    /// Ends it, and returns what the source is still ready for.
+    #[inline]
+    pub(crate) fn let_go(&mut self) -> Readiness {
+        self.in_hand = NOBODY;
+        self.left
+    }
+
+    /// What a source is ready for.
+    #[inline]
+    pub(crate) fn ready_mut(&mut self, token: Token) -> Option<&mut Readiness> {
+        if token == self.in_hand {
+            return Some(&mut self.left);
+        }
+        self.get_mut(token).map(|watched| &mut watched.ready)
+    }
+
     #[inline]
     pub(crate) fn used_up(&mut self, token: Token, directions: Readiness) {
-        if let Some(watched) = self.get_mut(token) {
-            watched.ready = watched.ready.without(directions);
+        if let Some(ready) = self.ready_mut(token) {
+            *ready = ready.without(directions);
         }
     }
 
