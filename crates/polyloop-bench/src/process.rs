@@ -75,6 +75,11 @@ pub struct Memory {
 /// an operation on it says `WouldBlock`.
 pub const SHORT_READ_EMPTIES: bool = cfg!(unix);
 
+/// Says whether a listener should set `SO_REUSEADDR`: on Unix it means that connections in
+/// TIME_WAIT do not keep a port from being listened on again; on Windows it would let two
+/// servers share the port.
+pub const REUSE_ADDRESS: bool = cfg!(unix);
+
 /// Says whether an error of a non-blocking `connect` means that it goes on in the background:
 /// `EINPROGRESS` on Unix, `WSAEWOULDBLOCK` on Windows.
 pub fn connect_goes_on(error: &std::io::Error) -> bool {

@@ -52,8 +52,8 @@ fn known(what: &str, name: &str, names: &[&str]) -> Result<(), Usage> {
     Err(Usage(format!("there is no {what} {name}: choose one of {}", names.join(", "))))
 }
 
-/// Listens as every measured server does: non-blocking or not, `SO_REUSEADDR` where it means
-/// that ports in TIME_WAIT are no obstacle, and the given backlog.
+/// Listens as every measured server does: the port free again at once, and the given backlog.
+/// The listener blocks.
 ///
 /// # Errors
 ///
@@ -61,8 +61,7 @@ fn known(what: &str, name: &str, names: &[&str]) -> Result<(), Usage> {
 pub fn listen(address: SocketAddr, backlog: u32) -> anyhow::Result<TcpListener> {
     let listener = || -> io::Result<TcpListener> {
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Transport::TCP))?;
-        // On Windows the option would let two servers share a port.
-        if std::path::MAIN_SEPARATOR == '/' {
+        if process::REUSE_ADDRESS {
             socket.set_reuse_address(true)?;
         }
         socket.bind(&address.into())?;

@@ -117,7 +117,7 @@ fn a_wrong_byte_is_found() {
 
 #[test]
 fn too_many_bytes_are_wrong_too() {
-    let server = Server::start(|stream| common::echo_twice(stream));
+    let server = Server::start(common::echo_twice);
     let ended = load(&server, "--requests 100 --connections 1");
     assert_eq!(ended.code, Some(1), "{ended:?}");
     assert!(ended.stderr.contains("more came back than were sent"), "{ended:?}");
@@ -262,7 +262,7 @@ fn a_comparison_measures_what_it_can_and_gives_reasons_for_the_rest() {
     for cell in &results.cells {
         match (&cell.outcome, cell.contestant.as_str()) {
             (Outcome::Failed(_), "ghost") => {}
-            (Outcome::Measured(measured), "peer" | "peer (again)") => {
+            (Outcome::Measured(measured), "peer" | "peer again") => {
                 assert!(measured.load.requests > 0);
                 assert_eq!(measured.load.errors.total(), 0);
             }
