@@ -35,7 +35,7 @@ impl std::error::Error for Usage {}
     after_help = "Without a command, polyloop compares: it runs every model under the same load.\n\n\
 Examples:\n  \
 polyloop                                  compare all models in under 90 seconds\n  \
-polyloop --models mio,poll --rounds 9     compare two of them more closely\n  \
+polyloop --models mio,poll --rounds 21    compare two of them more closely\n  \
 polyloop serve --model mio --listen 127.0.0.1:7000\n  \
 polyloop load --target 127.0.0.1:7000 --connections 64 --duration 5s"
 )]

@@ -6,6 +6,7 @@
 
 pub mod cell;
 mod child;
+mod notes;
 pub mod plan;
 pub mod save;
 pub mod summary;

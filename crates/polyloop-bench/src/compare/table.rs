@@ -2,11 +2,10 @@
 
 use comfy_table::{presets, Cell, CellAlignment, ContentArrangement, Table};
 
-use super::plan::again_name;
+use super::notes;
 use super::save::Results;
 use super::summary::Row;
-use crate::load::SATURATED;
-use crate::statistics::{Ratio, Verdict, COVERAGE};
+use crate::statistics::{Ratio, Verdict};
 use crate::units;
 
 /// No line of the table or of its notes is longer.
@@ -20,9 +19,7 @@ const SPAN: char = '\u{2}';
 pub fn draw(results: &Results) -> String {
     let mut text = body(results);
     text.push('\n');
-    for note in notes(results) {
-        wrap(&note, &mut text);
-    }
+    text.push_str(&notes::write(results));
     text
 }
 
@@ -129,180 +126,6 @@ fn ratio(ratio: &Ratio) -> String {
     format!("{} {low}-{high} {mark}", write(ratio.median))
 }
 
-fn notes(results: &Results) -> Vec<String> {
-    let setup = &results.setup;
-    let margin = units::percent(setup.margin);
-    let mut notes = vec![format!(
-        "How to read it: medians of {} of {}. CPU is user plus system time of the server; \
-         the last column divides it by that of {} in the same round: the median of these ratios, \
-         their interval, and = the same within {margin}, ≠ different, ? undecided. {}",
-        match results.rounds_done {
-            1 => "one round".to_owned(),
-            rounds => format!("{rounds} rounds"),
-        },
-        units::time(setup.duration_s * 1e9),
-        setup.baseline,
-        coverage(results),
-    )];
-    notes.push(format!(
-        "{} is the same server once more: how far it is from 1 is what this run cannot tell apart.",
-        again_name(&setup.baseline)
-    ));
-    let doubtful: Vec<&str> = results
-        .summary
-        .iter()
-        .filter(|row| row.contestant == again_name(&setup.baseline))
-        .filter(|row| {
-            matches!(row.processor_ratio, Some(Ratio { verdict: Verdict::Different, .. }))
-        })
-        .map(|row| row.scenario.as_str())
-        .collect();
-    if !doubtful.is_empty() {
-        notes.push(format!(
-            "Doubtful: {} came out different from itself in {}; the machine was not quiet, so run \
-             it again with more --rounds.",
-            setup.baseline,
-            doubtful.join(", ")
-        ));
-    }
-    notes.extend(saturation(results));
-    notes.extend(results.summary.iter().filter_map(trouble));
-    if results.summary.iter().any(|row| row.rounds > 0 && row.system_calls.is_none()) {
-        notes.push(
-            "Calls are counted by the server itself; - is one that does not count.".to_owned(),
-        );
-    }
-    notes.push(
-        "Memory is resident memory of the process; what the kernel holds for sockets is not in it."
-            .to_owned(),
-    );
-    if results.scenarios.iter().any(|scenario| scenario.short) {
-        notes.push(short_connections(results));
-    }
-    notes.push(placement(results));
-    notes.extend(raised_limits(results));
-    let machine = &results.machine;
-    notes.push(format!(
-        "{}, {} processors, {} {}; seed {}.",
-        machine.processor.as_deref().unwrap_or(&machine.architecture),
-        machine.processors,
-        machine.system,
-        machine.kernel.as_deref().unwrap_or(""),
-        setup.seed,
-    ));
-    if let Some(path) = &results.saved {
-        notes.push(format!("Saved in {}.", path.display()));
-    }
-    notes
-}
-
-fn coverage(results: &Results) -> String {
-    let widest = results.summary.iter().filter_map(|row| row.processor_ratio.as_ref());
-    match widest.map(|ratio| ratio.interval.coverage).min_by(f64::total_cmp) {
-        Some(least) if least < COVERAGE => format!(
-            "The interval holds the true median with a probability of {} only: six rounds are the \
-             fewest that allow a verdict.",
-            units::percent(least)
-        ),
-        Some(least) => format!(
-            "The interval holds the true median with a probability of {} or more, whatever the \
-             distribution (order statistics).",
-            units::percent(least)
-        ),
-        None => String::new(),
-    }
-}
-
-fn saturation(results: &Results) -> Option<String> {
-    let in_scenario = |name: &str| {
-        let mut rows: Vec<&Row> =
-            results.summary.iter().filter(|row| row.scenario == name).collect();
-        rows.retain(|row| row.rounds > 0);
-        let names: Vec<&str> = rows
-            .iter()
-            // In most of the rounds.
-            .filter(|row| row.saturated * 2 > row.rounds)
-            .map(|row| row.contestant.as_str())
-            .collect();
-        match names.len() {
-            0 => None,
-            all if all == rows.len() => Some(format!("{name} (all rows)")),
-            _ => Some(format!("{name} ({})", names.join(", "))),
-        }
-    };
-    let scenarios: Vec<String> =
-        results.scenarios.iter().filter_map(|scenario| in_scenario(&scenario.name)).collect();
-    (!scenarios.is_empty()).then(|| {
-        format!(
-            "Load generator saturated, more than {} of its processor used, in {}: requests a second \
-             and latency are its own limit there and not the server's; CPU a request still holds.",
-            units::percent(SATURATED),
-            scenarios.join(", ")
-        )
-    })
-}
-
-/// What went wrong in a row that has figures all the same.
-fn trouble(row: &Row) -> Option<String> {
-    let place = format!("{}/{}", row.scenario, row.contestant);
-    if row.rounds == 0 {
-        // The row says it, as far as there is room.
-        let reason = row.reason.as_deref().filter(|reason| reason.chars().count() > 60)?;
-        return Some(format!("{place} cannot run: {reason}."));
-    }
-    if row.failed > 0 {
-        let reason = row.reason.as_deref().unwrap_or("");
-        let rounds = row.failed + row.rounds;
-        return Some(format!("{place}: {} of {rounds} rounds failed: {reason}.", row.failed));
-    }
-    let first = row.first_error.as_deref().unwrap_or("");
-    (row.errors > 0).then(|| format!("{place}: {} connections failed: {first}.", row.errors))
-}
-
-fn short_connections(results: &Results) -> String {
-    let reports = results.cells.iter().filter_map(|cell| match &cell.outcome {
-        super::cell::Outcome::Measured(measured) => Some(&measured.load),
-        super::cell::Outcome::Failed(_) => None,
-    });
-    let spread =
-        reports.filter(|report| report.closes_first.is_some()).all(|report| report.spread_sources);
-    let sources = if spread {
-        "their sources are spread over 127.0.0.0/8, so that no port in TIME_WAIT limits them"
-    } else {
-        "they share one source address, so that ports in TIME_WAIT may limit them"
-    };
-    format!("Short connections: the client closes first; {sources}.")
-}
-
-fn placement(results: &Results) -> String {
-    let setup = &results.setup;
-    match (setup.server_processor, setup.load_processor) {
-        (Some(server), Some(load)) => format!(
-            "Servers ran on processor {server}, the load generator on processor {load}, of {:?}; backlog {}.",
-            setup.processors.as_deref().unwrap_or_default(),
-            setup.backlog,
-        ),
-        _ => format!(
-            "Nothing was pinned: this needs two processors and a system that can; backlog {}.",
-            setup.backlog
-        ),
-    }
-}
-
-fn raised_limits(results: &Results) -> Option<String> {
-    let (soft, hard) = results.cells.iter().find_map(|cell| match &cell.outcome {
-        super::cell::Outcome::Measured(measured) => {
-            measured.raised_descriptor_limit.or(measured.load.raised_descriptor_limit)
-        }
-        super::cell::Outcome::Failed(_) => None,
-    })?;
-    Some(format!(
-        "The limit of descriptors was raised from {} to {}.",
-        units::count(soft),
-        units::count(hard)
-    ))
-}
-
 /// Cuts a text that is too long.
 fn cut(text: &str, length: usize) -> String {
     if text.chars().count() <= length {
@@ -312,34 +135,6 @@ fn cut(text: &str, length: usize) -> String {
     cut.push('…');
     cut
 }
-
-/// Writes a note in lines of at most [`WIDTH`] columns; a longer word has a line of its own.
-/// A number stays with its unit.
-fn wrap(note: &str, out: &mut String) {
-    let mut length = 0;
-    let glued = UNITS.iter().fold(note.to_owned(), |text, unit| {
-        text.replace(&format!(" {unit}"), &format!("{GLUE}{unit}"))
-    });
-    for word in glued.split_whitespace() {
-        let word_length = word.chars().count();
-        if length > 0 && length + 1 + word_length > WIDTH {
-            out.push('\n');
-            length = 0;
-        }
-        if length > 0 {
-            out.push(' ');
-            length += 1;
-        }
-        out.push_str(&word.replace(GLUE, " "));
-        length += word_length;
-    }
-    out.push('\n');
-}
-
-/// Stands for a space at which no line may end.
-const GLUE: char = '\u{3}';
-/// What no line begins with.
-const UNITS: [&str; 3] = ["%", "ms", "µs"];
 
 #[cfg(test)]
 mod tests {
