@@ -63,6 +63,7 @@ fn notes(results: &Results) -> Vec<String> {
         ));
     }
     notes.extend(saturation(results));
+    notes.extend(starvation(results));
     notes.extend(results.summary.iter().filter_map(trouble));
     if results.summary.iter().any(|row| row.rounds > 0 && row.system_calls.is_none()) {
         notes.push(
@@ -111,32 +112,46 @@ fn coverage(results: &Results) -> String {
 }
 
 fn saturation(results: &Results) -> Option<String> {
-    let in_scenario = |name: &str| {
-        let mut rows: Vec<&Row> =
-            results.summary.iter().filter(|row| row.scenario == name).collect();
-        rows.retain(|row| row.rounds > 0);
-        let names: Vec<&str> = rows
-            .iter()
-            // In most of the rounds.
-            .filter(|row| row.saturated * 2 > row.rounds)
-            .map(|row| row.contestant.as_str())
-            .collect();
+    // In most of the rounds.
+    let places = places(results, |row| row.saturated * 2 > row.rounds)?;
+    Some(format!(
+        "Load generator saturated, more than {} of its processor used, in {places}: requests a second \
+         and latency are its own limit there and not the server's; CPU a request still holds.",
+        units::percent(SATURATED),
+    ))
+}
+
+/// In a closed loop either the server or the load generator always has something to do, so
+/// that together they use a processor, or else something took it from them.
+fn starvation(results: &Results) -> Option<String> {
+    const ENOUGH: f64 = 0.9;
+    let places = places(results, |row| {
+        let together = row.server_utilisation.zip(row.load_utilisation);
+        together.is_some_and(|(server, load)| server + load < ENOUGH)
+    })?;
+    Some(format!(
+        "The machine was busy with something else in {places}: server and load generator together \
+         got less than {} of one processor. Requests a second and latency mean little there.",
+        units::percent(ENOUGH),
+    ))
+}
+
+/// Names the rows for which something holds: `active (all rows), idle (mio)`.
+fn places(results: &Results, holds: impl Fn(&Row) -> bool) -> Option<String> {
+    let mut places = Vec::new();
+    for scenario in &results.scenarios {
+        let mut rows: Vec<&Row> = results.summary.iter().collect();
+        rows.retain(|row| row.scenario == scenario.name && row.rounds > 0);
+        let all = rows.len();
+        rows.retain(|row| holds(row));
+        let names: Vec<&str> = rows.iter().map(|row| row.contestant.as_str()).collect();
         match names.len() {
-            0 => None,
-            all if all == rows.len() => Some(format!("{name} (all rows)")),
-            _ => Some(format!("{name} ({})", names.join(", "))),
+            0 => {}
+            some if some == all => places.push(format!("{} (all rows)", scenario.name)),
+            _ => places.push(format!("{} ({})", scenario.name, names.join(", "))),
         }
-    };
-    let scenarios: Vec<String> =
-        results.scenarios.iter().filter_map(|scenario| in_scenario(&scenario.name)).collect();
-    (!scenarios.is_empty()).then(|| {
-        format!(
-            "Load generator saturated, more than {} of its processor used, in {}: requests a second \
-             and latency are its own limit there and not the server's; CPU a request still holds.",
-            units::percent(SATURATED),
-            scenarios.join(", ")
-        )
-    })
+    }
+    (!places.is_empty()).then(|| places.join(", "))
 }
 
 /// What went wrong in a row that has figures all the same.

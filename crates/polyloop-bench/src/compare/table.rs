@@ -308,6 +308,16 @@ mod tests {
     }
 
     #[test]
+    fn a_machine_that_was_busy_elsewhere_is_told() {
+        // Half a processor by the load generator, and by the server 0.6 of one or 0.1.
+        let quiet = |_| measured(6000);
+        let starved = |_| measured(1000);
+        let text = draw(&results(&[("mio", &quiet), ("poll", &starved)], 6)).replace('\n', " ");
+        assert!(text.contains("busy with something else in active (poll), idle (poll)"), "{text}");
+        assert!(!draw(&results(&[("mio", &quiet)], 6)).contains("busy"), "{text}");
+    }
+
+    #[test]
     fn no_line_is_too_long_and_no_cell_wraps() {
         let dear = |_| measured(123_400_000);
         let name = "a-server-with-a-very-long-name-indeed";
