@@ -7,7 +7,6 @@ use std::process::ExitCode;
 use mio::event::Event;
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token};
-use polyloop_bench::process::SHORT_READ_EMPTIES;
 use polyloop_benches::{concerns_one_connection, publish_system_calls, LOOP_BUFFER, REST};
 use slab::Slab;
 
@@ -16,6 +15,13 @@ const LISTENER: Token = Token(usize::MAX);
 fn main() -> ExitCode {
     polyloop_benches::main(serve)
 }
+
+/// Where mio tells of an out-of-band byte, a read that leaves room in its buffer has emptied
+/// the socket unless the event told of such a byte: at that byte a read stops short.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+const PRIORITY: Option<Interest> = Some(Interest::PRIORITY);
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+const PRIORITY: Option<Interest> = None;
 
 struct Connection {
     stream: TcpStream,
@@ -76,11 +82,9 @@ fn accept(
                 // It may have been reset already; reading says so.
                 let entry = connections.vacant_entry();
                 let token = Token(entry.key());
-                poll.registry().register(
-                    &mut stream,
-                    token,
-                    Interest::READABLE | Interest::WRITABLE,
-                )?;
+                let both = Interest::READABLE | Interest::WRITABLE;
+                let interest = PRIORITY.map_or(both, |priority| both | priority);
+                poll.registry().register(&mut stream, token, interest)?;
                 entry.insert(Connection { stream, pending: Vec::new() });
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(false),
@@ -104,9 +108,8 @@ fn echo(connection: &mut Connection, event: &Event, buffer: &mut [u8], calls: &m
             Err(_) => return false,
         }
     }
-    // Read again after a short read only where more may be waiting behind it.
     let short_read_empties =
-        SHORT_READ_EMPTIES && !(event.is_read_closed() || event.is_priority() || event.is_error());
+        PRIORITY.is_some() && !(event.is_priority() || event.is_read_closed() || event.is_error());
     loop {
         *calls += 1;
         let length = match connection.stream.read(buffer) {

@@ -37,7 +37,7 @@ impl std::error::Error for Usage {}
     after_help = "Without a command, polyloop compares: it runs every model under the same load.\n\n\
 Examples:\n  \
 polyloop                                  compare all models in under 90 seconds\n  \
-polyloop --models mio,poll --rounds 9     compare two of them more closely\n  \
+polyloop --models mio,poll --rounds 21    compare two of them more closely\n  \
 polyloop serve --model mio --listen 127.0.0.1:7000\n  \
 polyloop load --target 127.0.0.1:7000 --connections 64 --duration 5s"
 )]
@@ -75,13 +75,13 @@ struct CompareArgs {
     #[arg(long, value_name = "NAMES", value_delimiter = ',', default_value = "active,idle,short")]
     scenarios: Vec<String>,
     /// How often everything is measured; six is the least that allows a verdict
-    #[arg(long, value_name = "N", default_value_t = 6, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    #[arg(long, value_name = "N", default_value_t = 9, value_parser = clap::value_parser!(u32).range(1..=1000))]
     rounds: u32,
     /// How long each measurement lasts
-    #[arg(long, value_name = "TIME", default_value = "600ms", value_parser = units::parse_time)]
+    #[arg(long, value_name = "TIME", default_value = "400ms", value_parser = units::parse_time)]
     duration: Duration,
     /// How long requests are made before each measurement
-    #[arg(long, value_name = "TIME", default_value = "150ms", value_parser = units::parse_time)]
+    #[arg(long, value_name = "TIME", default_value = "100ms", value_parser = units::parse_time)]
     warmup: Duration,
     /// Connections in every scenario, instead of its own number
     #[arg(long, value_name = "N", value_parser = parse_count)]

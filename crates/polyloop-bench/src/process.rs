@@ -263,6 +263,13 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_machine_is_described() {
+        let machine = machine();
+        assert!(machine.processors >= 1);
+        assert_eq!(machine.system, std::env::consts::OS);
+    }
+
+    #[test]
     #[cfg(unix)]
     fn usage_grows_with_work_and_keeps_threads_that_ended() {
         let before = usage().processor_ns().unwrap();

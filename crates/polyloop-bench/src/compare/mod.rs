@@ -1,11 +1,12 @@
 //! `polyloop compare`: servers against each other under the same load.
 //!
-//! [`plan`] says what is measured in which order, [`run`](mod@self) measures it cell by cell
-//! ([`cell`]), [`save`] keeps what was found after every round, [`summary`] condenses it, and
-//! [`table`] draws the summary: from the saved results, and from nothing else.
+//! [`plan`] says what is measured in which order, [`cell`] measures, [`save`] keeps what was
+//! found after every round, [`summary`] condenses it, and [`table`] draws the summary: from
+//! the saved results, and from nothing else.
 
 pub mod cell;
 mod child;
+mod notes;
 pub mod plan;
 pub mod save;
 pub mod summary;

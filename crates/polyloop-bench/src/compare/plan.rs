@@ -171,7 +171,7 @@ impl Plan {
 
 /// The name under which the baseline runs a second time.
 pub fn again_name(baseline: &str) -> String {
-    format!("{baseline} (again)")
+    format!("{baseline} again")
 }
 
 fn first_twice<'a>(names: impl Iterator<Item = &'a String>) -> Option<&'a String> {
@@ -227,11 +227,11 @@ mod tests {
     fn the_baseline_runs_twice() {
         let plan = Plan::new(&settings(), 1).unwrap();
         assert_eq!(plan.baseline, "mio");
-        assert_eq!(plan.contestants.last().unwrap().name, "mio (again)");
+        assert_eq!(plan.contestants.last().unwrap().name, "mio again");
         let mut other = settings();
         other.baseline = Some("thread".to_owned());
         let plan = Plan::new(&other, 1).unwrap();
-        assert_eq!(plan.contestants.last().unwrap().name, "thread (again)");
+        assert_eq!(plan.contestants.last().unwrap().name, "thread again");
     }
 
     #[test]

@@ -1,19 +1,17 @@
 //! Draws the results of a comparison as one table with its notes, 100 columns wide at most.
 
-use std::fmt::Write as _;
-
 use comfy_table::{presets, Cell, CellAlignment, ContentArrangement, Table};
 
-use super::plan::again_name;
+use super::notes;
 use super::save::Results;
 use super::summary::Row;
-use crate::statistics::{Ratio, Verdict, COVERAGE};
+use crate::statistics::{Ratio, Verdict};
 use crate::units;
 
 /// No line of the table or of its notes is longer.
 pub const WIDTH: usize = 100;
 /// Longer names are cut in the table.
-const NAME: usize = 19;
+const NAME: usize = 17;
 /// Stands in a cell whose text goes on to the end of the line, over the other columns.
 const SPAN: char = '\u{2}';
 
@@ -21,9 +19,7 @@ const SPAN: char = '\u{2}';
 pub fn draw(results: &Results) -> String {
     let mut text = body(results);
     text.push('\n');
-    for note in notes(results) {
-        wrap(&note, &mut text);
-    }
+    text.push_str(&notes::write(results));
     text
 }
 
@@ -33,13 +29,13 @@ fn body(results: &Results) -> String {
     table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
     let header = [
         "".to_owned(),
-        "requests\na second".to_owned(),
+        "requests\n/s".to_owned(),
         "\np50".to_owned(),
         "\np99".to_owned(),
-        "CPU a\nrequest".to_owned(),
-        "calls a\nrequest".to_owned(),
-        "switches\na request".to_owned(),
-        "memory a\nconn.".to_owned(),
+        "CPU\n/req.".to_owned(),
+        "calls\n/req.".to_owned(),
+        "switches\n/req.".to_owned(),
+        "memory\n/conn.".to_owned(),
         "\nthreads".to_owned(),
         format!("CPU, against\n{baseline}"),
     ];
@@ -120,164 +116,14 @@ fn ratio(ratio: &Ratio) -> String {
         Verdict::Different => '≠',
         Verdict::Undecided => '?',
     };
-    let Ratio { median, interval, .. } = ratio;
-    format!("{median:.2} {:.2}-{:.2} {mark}", interval.low, interval.high)
-}
-
-fn notes(results: &Results) -> Vec<String> {
-    let setup = &results.setup;
-    let margin = units::percent(setup.margin);
-    let mut notes = vec![format!(
-        "How to read it: medians of {} rounds of {}. CPU is user plus system time of the server; \
-         the last column divides it by that of {} in the same round: the median of these ratios, \
-         their interval, and = the same within {margin}, ≠ different, ? undecided. {}",
-        results.rounds_done,
-        units::time(setup.duration_s * 1e9),
-        setup.baseline,
-        coverage(results),
-    )];
-    notes.push(format!(
-        "{} is the same server once more: how far it is from 1 is what this run cannot tell apart.",
-        again_name(&setup.baseline)
-    ));
-    let doubtful: Vec<&str> = results
-        .summary
-        .iter()
-        .filter(|row| row.contestant == again_name(&setup.baseline))
-        .filter(|row| {
-            matches!(row.processor_ratio, Some(Ratio { verdict: Verdict::Different, .. }))
-        })
-        .map(|row| row.scenario.as_str())
-        .collect();
-    if !doubtful.is_empty() {
-        notes.push(format!(
-            "Doubtful: {} came out different from itself in {}; the machine was not quiet, so run \
-             it again with more --rounds.",
-            setup.baseline,
-            doubtful.join(", ")
-        ));
-    }
-    notes.extend(saturation(results));
-    notes.extend(results.summary.iter().filter_map(trouble));
-    if results.summary.iter().any(|row| row.rounds > 0 && row.system_calls.is_none()) {
-        notes.push(
-            "Calls are counted by the server itself; - is one that does not count.".to_owned(),
-        );
-    }
-    notes.push(
-        "Memory is resident memory of the process; what the kernel holds for sockets is not in it."
-            .to_owned(),
-    );
-    if results.scenarios.iter().any(|scenario| scenario.short) {
-        notes.push(short_connections(results));
-    }
-    notes.push(placement(results));
-    notes.extend(raised_limits(results));
-    let machine = &results.machine;
-    notes.push(format!(
-        "{}, {} processors, {} {}; seed {}.",
-        machine.processor.as_deref().unwrap_or(&machine.architecture),
-        machine.processors,
-        machine.system,
-        machine.kernel.as_deref().unwrap_or(""),
-        setup.seed,
-    ));
-    if let Some(path) = &results.saved {
-        notes.push(format!("Saved in {}.", path.display()));
-    }
-    notes
-}
-
-fn coverage(results: &Results) -> String {
-    let widest = results.summary.iter().filter_map(|row| row.processor_ratio.as_ref());
-    match widest.map(|ratio| ratio.interval.coverage).min_by(f64::total_cmp) {
-        Some(least) if least < COVERAGE => format!(
-            "The interval holds the true median with a probability of {} only: six rounds are the \
-             fewest that allow a verdict.",
-            units::percent(least)
-        ),
-        Some(least) => format!(
-            "The interval holds the true median with a probability of {} or more, whatever the \
-             distribution (order statistics).",
-            units::percent(least)
-        ),
-        None => String::new(),
-    }
-}
-
-fn saturation(results: &Results) -> Option<String> {
-    let rows: Vec<String> = results
-        .summary
-        .iter()
-        .filter(|row| row.saturated > 0)
-        .map(|row| match row.load_utilisation {
-            Some(share) => format!("{}/{} {}", row.scenario, row.contestant, units::percent(share)),
-            None => format!("{}/{}", row.scenario, row.contestant),
-        })
-        .collect();
-    (!rows.is_empty()).then(|| {
-        format!(
-            "Load generator saturated, so that requests a second and latency are its own limit (CPU \
-             a request still holds): {}.",
-            rows.join(", ")
-        )
-    })
-}
-
-/// What went wrong in a row that has figures all the same.
-fn trouble(row: &Row) -> Option<String> {
-    let place = format!("{}/{}", row.scenario, row.contestant);
-    if row.failed > 0 {
-        let reason = row.reason.as_deref().unwrap_or("");
-        let rounds = row.failed + row.rounds;
-        return Some(format!("{place}: {} of {rounds} rounds failed: {reason}.", row.failed));
-    }
-    let first = row.first_error.as_deref().unwrap_or("");
-    (row.errors > 0).then(|| format!("{place}: {} connections failed: {first}.", row.errors))
-}
-
-fn short_connections(results: &Results) -> String {
-    let reports = results.cells.iter().filter_map(|cell| match &cell.outcome {
-        super::cell::Outcome::Measured(measured) => Some(&measured.load),
-        super::cell::Outcome::Failed(_) => None,
-    });
-    let spread =
-        reports.filter(|report| report.closes_first.is_some()).all(|report| report.spread_sources);
-    let sources = if spread {
-        "their sources are spread over 127.0.0.0/8, so that no port in TIME_WAIT limits them"
-    } else {
-        "they share one source address, so that ports in TIME_WAIT may limit them"
+    let write = |ratio: f64| match ratio {
+        ..9.995 => format!("{ratio:.2}"),
+        ..99.95 => format!("{ratio:.1}"),
+        ..999.5 => format!("{ratio:.0}"),
+        _ => ">999".to_owned(),
     };
-    format!("Short connections: the client closes first; {sources}.")
-}
-
-fn placement(results: &Results) -> String {
-    let setup = &results.setup;
-    match (setup.server_processor, setup.load_processor) {
-        (Some(server), Some(load)) => format!(
-            "Servers ran on processor {server}, the load generator on processor {load}, of {:?}; backlog {}.",
-            setup.processors.as_deref().unwrap_or_default(),
-            setup.backlog,
-        ),
-        _ => format!(
-            "Nothing was pinned: this needs two processors and a system that can; backlog {}.",
-            setup.backlog
-        ),
-    }
-}
-
-fn raised_limits(results: &Results) -> Option<String> {
-    let (soft, hard) = results.cells.iter().find_map(|cell| match &cell.outcome {
-        super::cell::Outcome::Measured(measured) => {
-            measured.raised_descriptor_limit.or(measured.load.raised_descriptor_limit)
-        }
-        super::cell::Outcome::Failed(_) => None,
-    })?;
-    Some(format!(
-        "The limit of descriptors was raised from {} to {}.",
-        units::count(soft),
-        units::count(hard)
-    ))
+    let (low, high) = (write(ratio.interval.low), write(ratio.interval.high));
+    format!("{} {low}-{high} {mark}", write(ratio.median))
 }
 
 /// Cuts a text that is too long.
@@ -290,22 +136,204 @@ fn cut(text: &str, length: usize) -> String {
     cut
 }
 
-/// Writes a note in lines of at most [`WIDTH`] columns; a longer word has a line of its own.
-fn wrap(note: &str, out: &mut String) {
-    let mut length = 0;
-    for word in note.split_whitespace() {
-        let word_length = word.chars().count();
-        if length > 0 && length + 1 + word_length > WIDTH {
-            out.push('\n');
-            length = 0;
-        }
-        if length > 0 {
-            out.push(' ');
-            length += 1;
-        }
-        // Writing into a String cannot fail.
-        let _ = out.write_str(word);
-        length += word_length;
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::compare::cell::{Cell, Measured, Outcome};
+    use crate::compare::plan::{Contestant, Scenario};
+    use crate::compare::save::{Setup, FORMAT};
+    use crate::compare::summary::summarise;
+    use crate::control::{Counters, SYSTEM_CALLS};
+    use crate::load::{Latency, Report};
+    use crate::process::{Machine, Usage};
+
+    /// A round in which a request costs so many nanoseconds of processor time.
+    fn measured(processor_ns: u64) -> Outcome {
+        Outcome::Measured(Box::new(Measured {
+            load: Report {
+                requests: 1_000_000,
+                seconds: 10.0,
+                requests_per_second: 123_456.0,
+                latency: Latency { p50_ns: 123_456, p99_ns: 999_400, ..Latency::default() },
+                utilisation: Some(0.5),
+                ..Report::default()
+            },
+            used: Usage {
+                user_ns: Some(0),
+                system_ns: Some(processor_ns * 1_000_000),
+                voluntary_switches: Some(1_000_000),
+                involuntary_switches: Some(10_000),
+            },
+            counted: Some(Counters::from([(SYSTEM_CALLS.to_owned(), 2_070_000)])),
+            resident_before: Some(1_000_000),
+            resident_connected: Some(27_400_000),
+            connected: 1000,
+            threads: Some(1002),
+            raised_descriptor_limit: Some((1024, 20_000)),
+        }))
     }
-    out.push('\n');
+
+    fn results(contestants: &[(&str, &dyn Fn(u32) -> Outcome)], rounds: u32) -> Results {
+        let scenarios = Scenario::all();
+        let mut cells = Vec::new();
+        for round in 0..rounds {
+            for scenario in &scenarios {
+                for (name, outcome) in contestants {
+                    cells.push(Cell {
+                        round,
+                        scenario: scenario.name.clone(),
+                        contestant: (*name).to_owned(),
+                        outcome: outcome(round),
+                    });
+                }
+            }
+        }
+        let mut results = Results {
+            format: FORMAT,
+            program: String::new(),
+            command: Vec::new(),
+            started: String::new(),
+            machine: Machine {
+                system: "linux".to_owned(),
+                kernel: None,
+                architecture: "x86_64".to_owned(),
+                processor: None,
+                processors: 2,
+            },
+            setup: Setup {
+                seed: 1,
+                rounds,
+                duration_s: 0.4,
+                warmup_s: 0.1,
+                backlog: 1024,
+                margin: 0.03,
+                baseline: contestants[0].0.to_owned(),
+                processors: None,
+                server_processor: None,
+                load_processor: None,
+            },
+            scenarios,
+            contestants: contestants
+                .iter()
+                .map(|(name, _)| Contestant {
+                    name: (*name).to_owned(),
+                    program: "".into(),
+                    arguments: Vec::new(),
+                })
+                .collect(),
+            rounds_done: rounds,
+            cells,
+            summary: Vec::new(),
+            saved: None,
+        };
+        results.summary = summarise(&results);
+        results
+    }
+
+    fn row<'a>(text: &'a str, name: &str) -> &'a str {
+        let start = format!("  {name} ");
+        text.lines()
+            .find(|line| line.starts_with(&start))
+            .unwrap_or_else(|| panic!("{name}: {text}"))
+    }
+
+    #[test]
+    fn a_row_holds_the_medians_and_the_paired_ratio() {
+        // The machine slows down by half; thread stays 10 % dearer than mio.
+        let mio = |round| measured(if round < 3 { 4000 } else { 6000 });
+        let thread = |round| measured(if round < 3 { 4400 } else { 6600 });
+        let text = draw(&results(&[("mio", &mio), ("thread", &thread)], 6));
+        let fields = |name| row(&text, name).split_whitespace().collect::<Vec<_>>().join(" ");
+        assert_eq!(fields("mio"), "mio 123,000 123 µs 999 µs 5.00 µs 2.07 1.01 26.4 kB 1,002 1");
+        assert_eq!(
+            fields("thread"),
+            "thread 123,000 123 µs 999 µs 5.50 µs 2.07 1.01 26.4 kB 1,002 1.10 1.10-1.10 ≠"
+        );
+        assert!(text.contains("raised from 1,024 to 20,000"));
+        assert!(!text.contains("saturated") && !text.contains("Doubtful"));
+    }
+
+    #[test]
+    fn a_contestant_that_cannot_run_has_its_reason_in_its_row() {
+        let reason =
+            "the backend poll is refused on this system because ".to_owned() + &"of it ".repeat(20);
+        let works = |_| measured(4000);
+        let never = |_| Outcome::Failed(reason.clone());
+        let text = draw(&results(&[("mio", &works), ("poll", &never)], 6));
+        assert!(row(&text, "poll").contains("cannot run: the backend poll is refused"));
+        // What was cut there stands in full beneath.
+        let joined = text.replace('\n', " ");
+        assert!(joined.contains(reason.trim()), "{text}");
+    }
+
+    #[test]
+    fn a_round_that_failed_is_told() {
+        let works = |_| measured(4000);
+        let once = |round| {
+            if round == 2 {
+                Outcome::Failed("out of luck".to_owned())
+            } else {
+                measured(4000)
+            }
+        };
+        let text = draw(&results(&[("mio", &works), ("poll", &once)], 7));
+        assert!(text.contains("active/poll: 1 of 7 rounds failed: out of luck."), "{text}");
+        assert!(row(&text, "poll").ends_with("1.00 1.00-1.00 ="), "{text}");
+    }
+
+    #[test]
+    fn a_baseline_that_differs_from_itself_spoils_the_run() {
+        let base = |_| measured(4000);
+        let again = |_| measured(5000);
+        let text = draw(&results(&[("mio", &base), ("mio again", &again)], 6));
+        assert!(
+            text.contains("Doubtful: mio came out different from itself in active, idle, short")
+        );
+    }
+
+    #[test]
+    fn a_saturated_load_generator_is_told_where_it_spoils_something() {
+        let free = |_| measured(4000);
+        let busy = |_| match measured(4000) {
+            Outcome::Measured(mut measured) => {
+                measured.load.saturated = true;
+                Outcome::Measured(measured)
+            }
+            failed => failed,
+        };
+        let text = draw(&results(&[("mio", &free), ("poll", &busy)], 6)).replace('\n', " ");
+        assert!(text.contains("in active (poll), idle (poll), short (poll):"), "{text}");
+        let text = draw(&results(&[("mio", &busy), ("poll", &busy)], 6)).replace('\n', " ");
+        assert!(text.contains("in active (all rows),"), "{text}");
+    }
+
+    #[test]
+    fn a_machine_that_was_busy_elsewhere_is_told() {
+        // Half a processor by the load generator, and by the server 0.6 of one or 0.1.
+        let quiet = |_| measured(6000);
+        let starved = |_| measured(1000);
+        let text = draw(&results(&[("mio", &quiet), ("poll", &starved)], 6)).replace('\n', " ");
+        assert!(text.contains("busy with something else in active (poll), idle (poll)"), "{text}");
+        assert!(!draw(&results(&[("mio", &quiet)], 6)).contains("busy"), "{text}");
+    }
+
+    #[test]
+    fn no_line_is_too_long_and_no_cell_wraps() {
+        let dear = |_| measured(123_400_000);
+        let name = "a-server-with-a-very-long-name-indeed";
+        let text = draw(&results(&[("mio", &|_| measured(1)), (name, &dear), ("x", &dear)], 3));
+        for line in text.lines() {
+            assert!(line.chars().count() <= WIDTH, "{line}");
+            assert!(!line.starts_with('%') && !line.ends_with(' '), "{line}");
+        }
+        // Two lines of header, and for each scenario its title and three rows.
+        assert_eq!(text.lines().position(str::is_empty), Some(2 + 3 * 4), "{text}");
+    }
+
+    #[test]
+    fn too_few_rounds_are_no_ground_for_a_verdict() {
+        let text = draw(&results(&[("mio", &|_| measured(4000)), ("x", &|_| measured(8000))], 3));
+        assert!(row(&text, "x").ends_with("2.00 2.00-2.00 ?"), "{text}");
+        assert!(text.replace('\n', " ").contains("six rounds are the fewest"), "{text}");
+    }
 }

@@ -11,14 +11,14 @@ use std::time::{Duration, Instant};
 
 /// How the program ended.
 #[derive(Debug)]
-pub struct Ended {
-    pub code: Option<i32>,
-    pub stdout: String,
-    pub stderr: String,
+pub(crate) struct Ended {
+    pub(crate) code: Option<i32>,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
 }
 
 /// Runs the program to its end.
-pub fn polyloop(arguments: &[&str]) -> Ended {
+pub(crate) fn polyloop(arguments: &[&str]) -> Ended {
     let output = Command::new(env!("CARGO_BIN_EXE_polyloop"))
         .args(arguments)
         .stdin(Stdio::null())
@@ -32,7 +32,7 @@ pub fn polyloop(arguments: &[&str]) -> Ended {
 }
 
 /// The example server, which cargo builds along with the tests.
-pub fn peer() -> PathBuf {
+pub(crate) fn peer() -> PathBuf {
     let tests = std::env::current_exe().unwrap();
     let profile = tests.parent().unwrap().parent().unwrap();
     let program = format!("peer{}", std::env::consts::EXE_SUFFIX);
@@ -40,12 +40,12 @@ pub fn peer() -> PathBuf {
 }
 
 /// A port that nobody listens on.
-pub fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 /// Asks again and again for something that must come to pass.
-pub fn until<T>(mut ask: impl FnMut() -> Option<T>) -> T {
+pub(crate) fn until<T>(mut ask: impl FnMut() -> Option<T>) -> T {
     let begun = Instant::now();
     loop {
         if let Some(answer) = ask() {
@@ -64,7 +64,7 @@ struct Counts {
 }
 
 /// A connection that counts what comes in.
-pub struct Counted {
+pub(crate) struct Counted {
     stream: TcpStream,
     counts: Arc<Counts>,
 }
@@ -84,18 +84,18 @@ impl Drop for Counted {
 }
 
 /// A server with a thread for each connection, inside the test.
-pub struct Server {
-    pub address: SocketAddr,
+pub(crate) struct Server {
+    pub(crate) address: SocketAddr,
     counts: Arc<Counts>,
 }
 
 impl Server {
-    pub fn start(serve: impl Fn(Counted) + Clone + Send + 'static) -> Self {
+    pub(crate) fn start(serve: impl Fn(Counted) + Clone + Send + 'static) -> Self {
         Self::start_counting(move |_, stream| serve(stream))
     }
 
     /// The connections are numbered from zero.
-    pub fn start_counting(serve: impl Fn(u64, Counted) + Clone + Send + 'static) -> Self {
+    pub(crate) fn start_counting(serve: impl Fn(u64, Counted) + Clone + Send + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let server = Server { address: listener.local_addr().unwrap(), counts: Arc::default() };
         let counts = Arc::clone(&server.counts);
@@ -111,25 +111,25 @@ impl Server {
         server
     }
 
-    pub fn accepted(&self) -> u64 {
+    pub(crate) fn accepted(&self) -> u64 {
         self.counts.accepted.load(Ordering::SeqCst)
     }
 
-    pub fn received(&self) -> u64 {
+    pub(crate) fn received(&self) -> u64 {
         self.counts.received.load(Ordering::SeqCst)
     }
 
-    pub fn wait_until_all_closed(&self) {
+    pub(crate) fn wait_until_all_closed(&self) {
         until(|| (self.counts.closed.load(Ordering::SeqCst) == self.accepted()).then_some(()));
     }
 }
 
-pub fn echo(stream: Counted) {
+pub(crate) fn echo(stream: Counted) {
     echo_with(stream, |_| {});
 }
 
 /// Echoes what `change` makes of it.
-pub fn echo_with(mut stream: Counted, mut change: impl FnMut(&mut [u8])) {
+pub(crate) fn echo_with(mut stream: Counted, mut change: impl FnMut(&mut [u8])) {
     let mut buffer = [0; 16 * 1024];
     loop {
         let length = stream.read(&mut buffer);
@@ -141,7 +141,7 @@ pub fn echo_with(mut stream: Counted, mut change: impl FnMut(&mut [u8])) {
 }
 
 /// Echoes in pieces, each a write of its own.
-pub fn echo_pieces(mut stream: Counted, size: usize) {
+pub(crate) fn echo_pieces(mut stream: Counted, size: usize) {
     let mut buffer = [0; 1024];
     loop {
         let length = stream.read(&mut buffer);
@@ -153,7 +153,7 @@ pub fn echo_pieces(mut stream: Counted, size: usize) {
 }
 
 /// Sends everything back twice.
-pub fn echo_twice(mut stream: Counted) {
+pub(crate) fn echo_twice(mut stream: Counted) {
     let mut buffer = [0; 1024];
     loop {
         let length = stream.read(&mut buffer);
@@ -165,7 +165,7 @@ pub fn echo_twice(mut stream: Counted) {
 }
 
 /// Echoes so many messages of 64 bytes and closes.
-pub fn echo_times(mut stream: Counted, times: usize) {
+pub(crate) fn echo_times(mut stream: Counted, times: usize) {
     let mut message = [0; 64];
     for _ in 0..times {
         if stream.stream.read_exact(&mut message).is_err() {
@@ -177,13 +177,13 @@ pub fn echo_times(mut stream: Counted, times: usize) {
 }
 
 /// Reads and never answers.
-pub fn swallow(mut stream: Counted) {
+pub(crate) fn swallow(mut stream: Counted) {
     while stream.read(&mut [0; 1024]) > 0 {}
 }
 
 /// The children of a process.
 #[cfg(target_os = "linux")]
-pub fn children(process: u32) -> Vec<u32> {
+pub(crate) fn children(process: u32) -> Vec<u32> {
     let tasks = std::fs::read_dir(format!("/proc/{process}/task")).into_iter().flatten();
     tasks
         .filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("children")).ok())
@@ -193,7 +193,7 @@ pub fn children(process: u32) -> Vec<u32> {
 
 /// Says whether a process runs; one that ended and was not waited for does not.
 #[cfg(target_os = "linux")]
-pub fn is_alive(process: u32) -> bool {
+pub(crate) fn is_alive(process: u32) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
     // pid (name) state
     let state = stat.rsplit_once(')').and_then(|(_, rest)| rest.trim().chars().next());

@@ -1,0 +1,237 @@
+//! What stands beneath the table of a comparison: how to read it, and whatever spoils it.
+
+use super::cell::{Measured, Outcome};
+use super::plan::again_name;
+use super::save::Results;
+use super::summary::Row;
+use super::table::WIDTH;
+use crate::load::SATURATED;
+use crate::statistics::{Ratio, Verdict, COVERAGE};
+use crate::units;
+
+/// Writes the notes in lines of at most [`WIDTH`] columns.
+pub(super) fn write(results: &Results) -> String {
+    let mut text = String::new();
+    for note in notes(results) {
+        wrap(&note, &mut text);
+    }
+    text
+}
+
+/// The measurements that gave figures.
+fn measured(results: &Results) -> impl Iterator<Item = &Measured> {
+    results.cells.iter().filter_map(|cell| match &cell.outcome {
+        Outcome::Measured(measured) => Some(&**measured),
+        Outcome::Failed(_) => None,
+    })
+}
+
+fn notes(results: &Results) -> Vec<String> {
+    let setup = &results.setup;
+    let margin = units::percent(setup.margin);
+    let mut notes = vec![format!(
+        "How to read it: medians of {} of {}. CPU is user plus system time of the server; \
+         the last column divides it by that of {} in the same round: the median of these ratios, \
+         their interval, and = the same within {margin}, ≠ different, ? undecided. {}",
+        match results.rounds_done {
+            1 => "one round".to_owned(),
+            rounds => format!("{rounds} rounds"),
+        },
+        units::time(setup.duration_s * 1e9),
+        setup.baseline,
+        coverage(results),
+    )];
+    notes.push(format!(
+        "{} is the same server once more: how far it is from 1 is what this run cannot tell apart.",
+        again_name(&setup.baseline)
+    ));
+    let doubtful: Vec<&str> = results
+        .summary
+        .iter()
+        .filter(|row| row.contestant == again_name(&setup.baseline))
+        .filter(|row| {
+            matches!(row.processor_ratio, Some(Ratio { verdict: Verdict::Different, .. }))
+        })
+        .map(|row| row.scenario.as_str())
+        .collect();
+    if !doubtful.is_empty() {
+        notes.push(format!(
+            "Doubtful: {} came out different from itself in {}; the machine was not quiet, so run \
+             it again with more --rounds.",
+            setup.baseline,
+            doubtful.join(", ")
+        ));
+    }
+    notes.extend(saturation(results));
+    notes.extend(starvation(results));
+    notes.extend(results.summary.iter().filter_map(trouble));
+    if results.summary.iter().any(|row| row.rounds > 0 && row.system_calls.is_none()) {
+        notes.push(
+            "Calls are counted by the server itself; - is one that does not count.".to_owned(),
+        );
+    }
+    notes.push(
+        "Memory is resident memory of the process; what the kernel holds for sockets is not in it."
+            .to_owned(),
+    );
+    if results.scenarios.iter().any(|scenario| scenario.short) {
+        notes.push(short_connections(results));
+    }
+    notes.push(placement(results));
+    notes.extend(raised_limits(results));
+    let machine = &results.machine;
+    notes.push(format!(
+        "{}, {} processors, {} {}; seed {}.",
+        machine.processor.as_deref().unwrap_or(&machine.architecture),
+        machine.processors,
+        machine.system,
+        machine.kernel.as_deref().unwrap_or(""),
+        setup.seed,
+    ));
+    if let Some(path) = &results.saved {
+        notes.push(format!("Saved in {}.", path.display()));
+    }
+    notes
+}
+
+fn coverage(results: &Results) -> String {
+    let widest = results.summary.iter().filter_map(|row| row.processor_ratio.as_ref());
+    match widest.map(|ratio| ratio.interval.coverage).min_by(f64::total_cmp) {
+        Some(least) if least < COVERAGE => format!(
+            "The interval holds the true median with a probability of {} only: six rounds are the \
+             fewest that allow a verdict.",
+            units::percent(least)
+        ),
+        Some(least) => format!(
+            "The interval holds the true median with a probability of {} or more, whatever the \
+             distribution (order statistics).",
+            units::percent(least)
+        ),
+        None => String::new(),
+    }
+}
+
+fn saturation(results: &Results) -> Option<String> {
+    // In most of the rounds.
+    let places = places(results, |row| row.saturated * 2 > row.rounds)?;
+    Some(format!(
+        "Load generator saturated, more than {} of its processor used, in {places}: requests a second \
+         and latency are its own limit there and not the server's; CPU a request still holds.",
+        units::percent(SATURATED),
+    ))
+}
+
+/// In a closed loop either the server or the load generator always has something to do, so
+/// that together they use a processor, or else something took it from them.
+fn starvation(results: &Results) -> Option<String> {
+    const ENOUGH: f64 = 0.9;
+    let places = places(results, |row| {
+        let together = row.server_utilisation.zip(row.load_utilisation);
+        together.is_some_and(|(server, load)| server + load < ENOUGH)
+    })?;
+    Some(format!(
+        "The machine was busy with something else in {places}: server and load generator together \
+         got less than {} of one processor. Requests a second and latency mean little there.",
+        units::percent(ENOUGH),
+    ))
+}
+
+/// Names the rows for which something holds: `active (all rows), idle (mio)`.
+fn places(results: &Results, holds: impl Fn(&Row) -> bool) -> Option<String> {
+    let mut places = Vec::new();
+    for scenario in &results.scenarios {
+        let mut rows: Vec<&Row> = results.summary.iter().collect();
+        rows.retain(|row| row.scenario == scenario.name && row.rounds > 0);
+        let all = rows.len();
+        rows.retain(|row| holds(row));
+        let names: Vec<&str> = rows.iter().map(|row| row.contestant.as_str()).collect();
+        match names.len() {
+            0 => {}
+            some if some == all => places.push(format!("{} (all rows)", scenario.name)),
+            _ => places.push(format!("{} ({})", scenario.name, names.join(", "))),
+        }
+    }
+    (!places.is_empty()).then(|| places.join(", "))
+}
+
+/// What went wrong in a row that has figures all the same.
+fn trouble(row: &Row) -> Option<String> {
+    let place = format!("{}/{}", row.scenario, row.contestant);
+    if row.rounds == 0 {
+        // The row says it, as far as there is room.
+        let reason = row.reason.as_deref().filter(|reason| reason.chars().count() > 60)?;
+        return Some(format!("{place} cannot run: {reason}."));
+    }
+    if row.failed > 0 {
+        let reason = row.reason.as_deref().unwrap_or("");
+        let rounds = row.failed + row.rounds;
+        return Some(format!("{place}: {} of {rounds} rounds failed: {reason}.", row.failed));
+    }
+    let first = row.first_error.as_deref().unwrap_or("");
+    (row.errors > 0).then(|| format!("{place}: {} connections failed: {first}.", row.errors))
+}
+
+fn short_connections(results: &Results) -> String {
+    let mut reports = measured(results).map(|measured| &measured.load);
+    let limited = reports.any(|report| report.closes_first.is_some() && !report.spread_sources);
+    let sources = if limited {
+        "they share one source address, so that ports in TIME_WAIT may limit them"
+    } else {
+        "their sources are spread over 127.0.0.0/8, so that no port in TIME_WAIT limits them"
+    };
+    format!("Short connections: the client closes first; {sources}.")
+}
+
+fn placement(results: &Results) -> String {
+    let setup = &results.setup;
+    match (setup.server_processor, setup.load_processor) {
+        (Some(server), Some(load)) => format!(
+            "Servers ran on processor {server}, the load generator on processor {load}, of {:?}; backlog {}.",
+            setup.processors.as_deref().unwrap_or_default(),
+            setup.backlog,
+        ),
+        _ => format!(
+            "Nothing was pinned: this needs two processors and a system that can; backlog {}.",
+            setup.backlog
+        ),
+    }
+}
+
+fn raised_limits(results: &Results) -> Option<String> {
+    let (soft, hard) = measured(results).find_map(|measured| {
+        measured.raised_descriptor_limit.or(measured.load.raised_descriptor_limit)
+    })?;
+    Some(format!(
+        "The limit of descriptors was raised from {} to {}.",
+        units::count(soft),
+        units::count(hard)
+    ))
+}
+
+/// Writes a note in lines of at most [`WIDTH`] columns; a longer word has a line of its own.
+/// A number stays with its unit.
+fn wrap(note: &str, out: &mut String) {
+    let mut length = 0;
+    let glued = UNITS.iter().fold(note.to_owned(), |text, unit| {
+        text.replace(&format!(" {unit}"), &format!("{GLUE}{unit}"))
+    });
+    for word in glued.split_whitespace() {
+        let word_length = word.chars().count();
+        if length > 0 && length + 1 + word_length > WIDTH {
+            out.push('\n');
+            length = 0;
+        }
+        if length > 0 {
+            out.push(' ');
+            length += 1;
+        }
+        out.push_str(&word.replace(GLUE, " "));
+        length += word_length;
+    }
+    out.push('\n');
+}
+
+/// Stands for a space at which no line may end.
+const GLUE: char = '\u{3}';
+/// What no line begins with.
+const UNITS: [&str; 3] = ["%", "ms", "µs"];
