@@ -1,1 +1,100 @@
-//! Placeholder.
+//! Servers written by hand, to compare polyloop with: what a good programmer would write for
+//! one machine and one protocol, without a framework.
+//!
+//! All of them echo, and all of them do the same: the backlog from `--backlog`,
+//! `SO_REUSEADDR` and `TCP_NODELAY` on every accepted connection, soft limit of descriptors raised to
+//! the hard one. A loop reads into one buffer of 64 KiB; a thread or a task for each
+//! connection has a buffer of its own, 16 KiB each. None waits for input of a peer that does
+//! not take the output.
+//!
+//! A loop counts its system calls, a plain addition a call; it publishes them once a turn
+//! for the thread that answers `stats`.
+#![forbid(unsafe_code)]
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use clap::Parser;
+use polyloop_bench::control::{Counters, Listening};
+use polyloop_bench::{cli, serve, units};
+
+/// The buffer that a loop reads into.
+pub const LOOP_BUFFER: usize = 64 * 1024;
+/// The buffer of one connection, where each needs its own.
+pub const CONNECTION_BUFFER: usize = 16 * 1024;
+/// How long a server rests when it is out of descriptors or threads.
+pub const REST: Duration = Duration::from_millis(10);
+
+/// What every one of these servers understands.
+#[derive(Debug, Parser)]
+#[command(about = "An echo server written by hand, to compare polyloop with")]
+struct Arguments {
+    /// Where to listen; port 0 takes a free one
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:7000", value_parser = units::parse_address)]
+    listen: SocketAddr,
+    /// How many connections may wait to be accepted
+    #[arg(long, value_name = "N", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..))]
+    backlog: u32,
+    /// Answer a parent on standard input and output, and end with it
+    #[arg(long)]
+    control: bool,
+    /// Run on this processor only
+    #[arg(long, value_name = "PROCESSOR")]
+    pin: Option<usize>,
+}
+
+/// System calls so far, as last published by the loop; `u64::MAX` if the server does not count.
+static SYSTEM_CALLS: AtomicU64 = AtomicU64::new(u64::MAX);
+
+/// Lets the thread that answers `stats` see how many system calls the loop has made.
+pub fn publish_system_calls(calls: u64) {
+    SYSTEM_CALLS.store(calls, Ordering::Relaxed);
+}
+
+fn counters() -> Option<Counters> {
+    let calls = SYSTEM_CALLS.load(Ordering::Relaxed);
+    (calls != u64::MAX).then(|| Counters { system_calls: Some(calls), ..Counters::default() })
+}
+
+/// Reads the arguments, listens, says so, and hands the listener to `server`.
+pub fn main(server: impl FnOnce(TcpListener) -> io::Result<()>) -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => return cli::explain(&error),
+    };
+    match run(&arguments, server) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(
+    arguments: &Arguments,
+    server: impl FnOnce(TcpListener) -> io::Result<()>,
+) -> anyhow::Result<()> {
+    let raised_descriptor_limit = serve::prepare(arguments.pin)?;
+    let listener = serve::listen(arguments.listen, arguments.backlog)?;
+    let listening = Listening {
+        listening: listener.local_addr()?,
+        raised_descriptor_limit,
+        pinned: arguments.pin,
+    };
+    serve::announce(&listening, arguments.control, counters)?;
+    Ok(server(listener)?)
+}
+
+/// Says whether an error of `accept` concerns only the connection that it would have been.
+pub fn concerns_one_connection(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::Interrupted
+    )
+}

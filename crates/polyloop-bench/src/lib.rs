@@ -1,1 +1,22 @@
-//! Placeholder.
+//! The library under the `polyloop` program: serve a protocol with any model, load it, and
+//! compare what the models cost.
+//!
+//! | module | what is in it |
+//! |---|---|
+//! | [`serve`] | one server, for a person or for `compare` |
+//! | [`load`] | the load generator |
+//! | [`compare`] | servers against each other: plan, run, save, table |
+//! | [`statistics`] | medians, paired ratios, intervals, verdicts |
+//! | [`control`] | how a measured process talks to its parent |
+//! | [`process`] | what the operating system knows about a process |
+//! | [`units`] | figures as a person would write them |
+#![forbid(unsafe_code)]
+
+pub mod cli;
+pub mod compare;
+pub mod control;
+pub mod load;
+pub mod process;
+pub mod serve;
+pub mod statistics;
+pub mod units;

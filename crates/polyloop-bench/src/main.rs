@@ -1,2 +1,9 @@
-//! Placeholder.
-fn main() {}
+//! The `polyloop` program.
+#![forbid(unsafe_code)]
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    env_logger::init();
+    polyloop_bench::cli::main()
+}

@@ -3,13 +3,12 @@
 use std::io;
 use std::mem;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
-
-use slab::Slab;
+use std::time::Duration;
 
 use crate::mailbox::{Mailbox, Sender};
+use crate::sources::{Mark, Sources};
 use crate::timers::{TimerId, Timers};
-use crate::{Backend, Caps, Counters, Events, Interest, Readiness, Source, Token, Trigger};
+use crate::{Backend, Caps, Counters, Events, Interest, Readiness, Source, Tick, Token, Trigger};
 
 /// What a loop calls: the low-level interface, for proxies, UDP servers, pipes and anything else
 /// that is not one [`Protocol`](crate::Protocol) on one stream.
@@ -35,19 +34,13 @@ pub trait Handler<B: Backend> {
     fn message(&mut self, context: &mut Context<B>, message: Self::Message) {
         let _ = (context, message);
     }
-
-    /// The turn is about to end: the place for what had to wait until nothing is being walked.
-    fn turn_ended(&mut self, context: &mut Context<B>) {
-        let _ = context;
-    }
 }
 
 /// A loop around a [`Backend`].
 ///
 /// A turn, in order: the clock is read → the timeout is the least of the caller's, the next
 /// timer's, and zero if a source was reposted or a message waits → `poll` → the clock is read →
-/// messages → input and output → due timers, collected before any of them runs →
-/// [`Handler::turn_ended`].
+/// messages → input and output → due timers, collected before any of them runs.
 ///
 /// A handler may register, change and remove any source at any time: an event in hand for a source
 /// that is gone is dropped and counted.
@@ -119,24 +112,24 @@ impl<B: Backend, M: Send + 'static> EventLoop<B, M> {
         self.wait(limit)?;
 
         self.mailbox.take(&mut self.inbox);
-        self.context.counters.messages.add(self.inbox.len() as u64);
+        self.context.counters().messages.add(self.inbox.len() as u64);
         for message in self.inbox.drain(..) {
             handler.message(&mut self.context, message);
         }
 
         // What is reposted from here on belongs to the next turn, and carries the other mark.
-        let this_turn = self.context.mark;
-        self.context.mark = this_turn.other();
-        mem::swap(&mut self.in_hand, &mut self.context.reposts);
+        let this_turn = self.context.sources.mark;
+        self.context.sources.mark = this_turn.other();
+        mem::swap(&mut self.in_hand, &mut self.context.sources.reposts);
         for event in self.events.iter() {
             if self.context.dispatch(handler, event.token, event.readiness).is_none() {
-                self.context.counters.stale_events.add(1);
+                self.context.counters().stale_events.add(1);
             }
         }
         for token in self.in_hand.drain(..) {
             // A source that had an event as well was dispatched for it, and is not marked now.
-            if self.context.sources_mut(token).is_some_and(|source| source.mark == this_turn) {
-                self.context.counters.reposts.add(1);
+            if self.context.sources.get_mut(token).is_some_and(|source| source.mark == this_turn) {
+                self.context.counters().reposts.add(1);
                 self.context.dispatch(handler, token, Readiness::EMPTY);
             }
         }
@@ -145,21 +138,20 @@ impl<B: Backend, M: Send + 'static> EventLoop<B, M> {
         for timer in self.due.drain(..) {
             // An earlier one of this turn may have cancelled it.
             if let Some(token) = self.context.timers.take(timer) {
-                self.context.counters.timers.add(1);
+                self.context.counters().timers.add(1);
                 log::trace!("{token}: timer");
                 handler.timer(&mut self.context, token, timer);
             }
         }
 
-        handler.turn_ended(&mut self.context);
         Ok(())
     }
 
     fn wait(&mut self, limit: Option<Duration>) -> io::Result<()> {
         let context = &mut self.context;
-        let began = Instant::now();
-        let handling = began.saturating_duration_since(context.now);
-        context.counters.handling_ns.add(nanos(handling));
+        let began = Tick::now();
+        let handling = began.since(context.now);
+        context.counters().handling_ns.add(nanos(handling));
         if handling > Self::SLOW && !self.events.is_empty() {
             log::warn!(
                 "the loop stood still for {handling:.0?} while it handled {} sources, first {}",
@@ -170,10 +162,10 @@ impl<B: Backend, M: Send + 'static> EventLoop<B, M> {
 
         let mut timeout = limit;
         if let Some(deadline) = context.timers.next_deadline() {
-            let left = deadline.saturating_duration_since(began);
+            let left = deadline.since(began);
             timeout = Some(timeout.map_or(left, |limit| limit.min(left)));
         }
-        if !context.reposts.is_empty() {
+        if !context.sources.reposts.is_empty() {
             timeout = Some(Duration::ZERO);
         }
         if timeout != Some(Duration::ZERO) && !self.mailbox.may_sleep() {
@@ -183,10 +175,10 @@ impl<B: Backend, M: Send + 'static> EventLoop<B, M> {
         self.mailbox.awake();
         told?;
 
-        context.now = Instant::now();
-        let counters = &context.counters;
+        context.now = Tick::now();
+        let counters = &context.sources.counters;
         counters.turns.add(1);
-        counters.waiting_ns.add(nanos(context.now.saturating_duration_since(began)));
+        counters.waiting_ns.add(nanos(context.now.since(began)));
         counters.events.add(self.events.len() as u64);
         counters.empty_polls.add(u64::from(self.events.is_empty()));
         log::trace!("turn: {} ready", self.events.len());
@@ -207,45 +199,10 @@ fn nanos(duration: Duration) -> u64 {
 pub struct Context<B> {
     backend: B,
     caps: Caps,
-    sources: Slab<Watched>,
-    /// The generation of the next token: one count for all slots, so that no slot has to remember.
-    generation: u32,
-    reposts: Vec<Token>,
-    /// What a source carries that is in `reposts`.
-    mark: Mark,
+    sources: Sources,
     timers: Timers,
-    now: Instant,
-    counters: Arc<Counters>,
+    now: Tick,
     stopped: bool,
-}
-
-#[derive(Debug)]
-struct Watched {
-    generation: u32,
-    wanted: Interest,
-    /// What the backend was told. On levels it is what is wanted; on edges it only grows, since
-    /// a readiness that is not wanted yet is kept.
-    registered: Interest,
-    ready: Readiness,
-    mark: Mark,
-}
-
-/// Whether a source is on a repost queue, and on which: this turn's or the next one's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Mark {
-    None,
-    Odd,
-    Even,
-}
-
-impl Mark {
-    fn other(self) -> Mark {
-        if self == Mark::Odd {
-            Mark::Even
-        } else {
-            Mark::Odd
-        }
-    }
 }
 
 impl<B: Backend> Context<B> {
@@ -254,13 +211,9 @@ impl<B: Backend> Context<B> {
         Context {
             backend,
             caps,
-            sources: Slab::new(),
-            generation: 0,
-            reposts: Vec::new(),
-            mark: Mark::Odd,
+            sources: Sources::new(),
             timers: Timers::new(),
-            now: Instant::now(),
-            counters: Arc::default(),
+            now: Tick::now(),
             stopped: false,
         }
     }
@@ -273,14 +226,14 @@ impl<B: Backend> Context<B> {
 
     /// The clock as it was read when this turn's wait ended.
     #[must_use]
-    pub fn now(&self) -> Instant {
+    pub fn now(&self) -> Tick {
         self.now
     }
 
     /// What the loop counts. Any thread may keep a copy and look at it.
     #[must_use]
     pub fn counters(&self) -> &Arc<Counters> {
-        &self.counters
+        &self.sources.counters
     }
 
     /// Ends [`EventLoop::run`] after this turn.
@@ -299,21 +252,9 @@ impl<B: Backend> Context<B> {
         interest: Interest,
     ) -> io::Result<Token> {
         let registered = self.registration(Interest::NONE, interest);
-        let generation = self.generation;
-        let vacant = self.sources.vacant_entry();
-        if vacant.key() > Token::MAX_INDEX {
-            return Err(io::Error::new(io::ErrorKind::OutOfMemory, "the loop is out of tokens"));
-        }
-        let token = Token::new(vacant.key(), generation);
+        let token = self.sources.next_token()?;
         self.backend.register(source, token, registered)?;
-        vacant.insert(Watched {
-            generation: token.generation(),
-            wanted: interest,
-            registered,
-            ready: Readiness::EMPTY,
-            mark: Mark::None,
-        });
-        self.generation = generation.wrapping_add(1);
+        self.sources.insert(token, interest, registered);
         self.count_change();
         log::trace!("{token}: registered for {interest:?}");
         Ok(token)
@@ -333,22 +274,22 @@ impl<B: Backend> Context<B> {
         source: &mut S,
         wanted: Interest,
     ) -> io::Result<()> {
-        let watched = self.sources_mut(token).ok_or_else(|| unknown(token))?;
+        let watched = self.sources.expect(token)?;
         if watched.wanted == wanted {
             return Ok(());
         }
         watched.wanted = wanted;
         let before = watched.registered;
+        let kept = watched.ready.masked(wanted);
         let registered = self.registration(before, wanted);
         if registered != before {
             self.backend.reregister(source, token, registered)?;
+            self.sources.expect(token)?.registered = registered;
             self.count_change();
         }
         log::trace!("{token}: wanted {wanted:?}, registered for {registered:?}");
-        let Some(watched) = self.sources_mut(token) else { return Ok(()) };
-        watched.registered = registered;
-        if !watched.ready.masked(wanted).is_empty() {
-            self.queue(token);
+        if !kept.is_empty() {
+            self.sources.queue(token);
         }
         Ok(())
     }
@@ -363,8 +304,9 @@ impl<B: Backend> Context<B> {
         token: Token,
         source: &mut S,
     ) -> io::Result<()> {
-        self.forget(token)?;
+        self.sources.remove(token)?;
         self.count_change();
+        log::trace!("{token}: deregistered");
         self.backend.deregister(source)
     }
 
@@ -374,19 +316,11 @@ impl<B: Backend> Context<B> {
     ///
     /// `NotFound` if the token names no source; the source is closed nevertheless.
     pub fn close<S: Source>(&mut self, token: Token, source: S) -> io::Result<()> {
-        let known = self.forget(token);
-        self.counters.interest_changes.add(1);
+        let known = self.sources.remove(token);
+        self.counters().interest_changes.add(1);
+        log::trace!("{token}: closed");
         self.backend.close(source);
         known
-    }
-
-    fn forget(&mut self, token: Token) -> io::Result<()> {
-        if self.sources_mut(token).is_none() {
-            return Err(unknown(token));
-        }
-        self.sources.remove(token.index());
-        log::trace!("{token}: forgotten");
-        Ok(())
     }
 
     /// Calls `read` again and again while it says `Interrupted`, counts it, and tells the loop if
@@ -397,8 +331,7 @@ impl<B: Backend> Context<B> {
     /// What `read` says.
     #[inline]
     pub fn read<T>(&mut self, token: Token, read: impl FnMut() -> io::Result<T>) -> io::Result<T> {
-        self.counters.reads.add(1);
-        self.attempt(token, Readiness::READABLE | Readiness::PRIORITY, read)
+        self.sources.read(token, read)
     }
 
     /// As [`read`](Context::read), for a call that writes or asks how a connect went.
@@ -412,8 +345,7 @@ impl<B: Backend> Context<B> {
         token: Token,
         write: impl FnMut() -> io::Result<T>,
     ) -> io::Result<T> {
-        self.counters.writes.add(1);
-        self.attempt(token, Readiness::WRITABLE, write)
+        self.sources.write(token, write)
     }
 
     /// As [`read`](Context::read), for a listener.
@@ -426,28 +358,7 @@ impl<B: Backend> Context<B> {
         token: Token,
         accept: impl FnMut() -> io::Result<T>,
     ) -> io::Result<T> {
-        self.counters.accepts.add(1);
-        self.attempt(token, Readiness::READABLE, accept)
-    }
-
-    #[inline]
-    fn attempt<T>(
-        &mut self,
-        token: Token,
-        used_up: Readiness,
-        mut call: impl FnMut() -> io::Result<T>,
-    ) -> io::Result<T> {
-        loop {
-            match call() {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.counters.would_blocks.add(1);
-                    self.used_up(token, used_up);
-                    return Err(error);
-                }
-                done => return done,
-            }
-        }
+        self.sources.accept(token, accept)
     }
 
     /// Tells the loop that a read from a TCP stream filled less than its buffer, and returns
@@ -464,18 +375,14 @@ impl<B: Backend> Context<B> {
         }
         let reasons = Readiness::HANGUP | Readiness::ERROR | Readiness::PRIORITY;
         let drains = self.caps.short_read_drains
-            && self.sources_mut(token).is_some_and(|watched| !watched.ready.intersects(reasons));
+            && self
+                .sources
+                .get_mut(token)
+                .is_some_and(|watched| !watched.ready.intersects(reasons));
         if drains {
-            self.used_up(token, Readiness::READABLE);
+            self.sources.used_up(token, Readiness::READABLE);
         }
         drains
-    }
-
-    #[inline]
-    fn used_up(&mut self, token: Token, directions: Readiness) {
-        if let Some(watched) = self.sources_mut(token) {
-            watched.ready = watched.ready.without(directions);
-        }
     }
 
     /// Dispatches a source in the next turn as if `readiness` had been told: for input that a
@@ -483,29 +390,16 @@ impl<B: Backend> Context<B> {
     ///
     /// Only what is wanted of the source is dispatched.
     pub fn repost(&mut self, token: Token, readiness: Readiness) {
-        if let Some(watched) = self.sources_mut(token) {
+        if let Some(watched) = self.sources.get_mut(token) {
             watched.ready |= readiness;
-            self.queue(token);
-        }
-    }
-
-    fn queue(&mut self, token: Token) {
-        let mark = self.mark;
-        if let Some(watched) = self.sources_mut(token) {
-            if watched.mark != mark {
-                watched.mark = mark;
-                self.reposts.push(token);
-            }
+            self.sources.queue(token);
         }
     }
 
     /// Sets a timer: [`Handler::timer`] is called with `token` after `after` has passed, counted
     /// from now, not from when the turn began.
     pub fn set_timer(&mut self, after: Duration, token: Token) -> TimerId {
-        let now = Instant::now();
-        // A deadline that no clock reaches is as good as thirty years.
-        let never = Duration::from_secs(30 * 365 * 24 * 3600);
-        let deadline = now.checked_add(after).unwrap_or_else(|| now + never);
+        let deadline = Tick::now().after(after);
         self.timers.insert(deadline, token)
     }
 
@@ -519,6 +413,11 @@ impl<B: Backend> Context<B> {
         &mut self.timers
     }
 
+    /// Timers and sources at once, for a connection that writes while it is lent the timers.
+    pub(crate) fn timers_and_sources(&mut self) -> (&mut Timers, &mut Sources) {
+        (&mut self.timers, &mut self.sources)
+    }
+
     /// Hands a source's readiness to the handler; `None` if the source is gone.
     #[inline]
     fn dispatch<H: Handler<B>>(
@@ -528,7 +427,7 @@ impl<B: Backend> Context<B> {
         told: Readiness,
     ) -> Option<()> {
         let level = self.caps.trigger == Trigger::Level;
-        let watched = self.sources_mut(token)?;
+        let watched = self.sources.get_mut(token)?;
         watched.mark = Mark::None;
         let ready = watched.ready | told;
         // A level is told again for as long as it lasts; an edge is kept until it is used up.
@@ -540,9 +439,9 @@ impl<B: Backend> Context<B> {
         log::trace!("{token}: {due:?}");
         handler.ready(self, token, due);
         // The handler may have removed it.
-        if let Some(watched) = self.sources_mut(token) {
+        if let Some(watched) = self.sources.get_mut(token) {
             if !watched.ready.masked(watched.wanted).is_empty() {
-                self.queue(token);
+                self.sources.queue(token);
             }
         }
         Some(())
@@ -562,19 +461,7 @@ impl<B: Backend> Context<B> {
     }
 
     fn count_change(&self) {
-        self.counters.interest_changes.add(1);
-        self.counters.other_calls.add(u64::from(self.caps.kernel_set));
+        self.sources.counters.interest_changes.add(1);
+        self.sources.counters.other_calls.add(u64::from(self.caps.kernel_set));
     }
-
-    #[inline]
-    fn sources_mut(&mut self, token: Token) -> Option<&mut Watched> {
-        self.sources
-            .get_mut(token.index())
-            .filter(|watched| watched.generation == token.generation())
-    }
-}
-
-#[cold]
-fn unknown(token: Token) -> io::Error {
-    io::Error::new(io::ErrorKind::NotFound, format!("{token} names no source"))
 }

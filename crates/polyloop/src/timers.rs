@@ -1,13 +1,11 @@
 //! Timers in order of deadline, cancelled in O(1).
 
+use slab::Slab;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::num::NonZeroU64;
-use std::time::{Duration, Instant};
 
-use slab::Slab;
-
-use crate::Token;
+use crate::{Tick, Token};
 
 /// The name of one timer. It never names a later one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -24,8 +22,6 @@ pub struct TimerId {
 /// the number of pending timers and cancelling stays O(1) on average.
 #[derive(Debug)]
 pub struct Timers {
-    /// Deadlines are counted from here: nanoseconds in 64 bits reach for 584 years.
-    epoch: Instant,
     heap: BinaryHeap<Reverse<Place>>,
     pending: Slab<Pending>,
     next: NonZeroU64,
@@ -34,7 +30,7 @@ pub struct Timers {
 /// A timer's place in the order of deadlines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Place {
-    deadline: u64,
+    deadline: Tick,
     sequence: NonZeroU64,
     slot: u32,
 }
@@ -58,12 +54,7 @@ impl Timers {
     /// Makes an empty set, without allocating.
     #[must_use]
     pub fn new() -> Timers {
-        Timers {
-            epoch: Instant::now(),
-            heap: BinaryHeap::new(),
-            pending: Slab::new(),
-            next: NonZeroU64::MIN,
-        }
+        Timers { heap: BinaryHeap::new(), pending: Slab::new(), next: NonZeroU64::MIN }
     }
 
     /// How many timers are pending.
@@ -83,12 +74,12 @@ impl Timers {
     /// # Panics
     ///
     /// With 2^32 timers pending.
-    pub fn insert(&mut self, deadline: Instant, token: Token) -> TimerId {
+    pub fn insert(&mut self, deadline: Tick, token: Token) -> TimerId {
         let sequence = self.next;
         self.next = sequence.saturating_add(1);
         let slot = self.pending.insert(Pending { sequence, token });
         let slot = u32::try_from(slot).expect("fewer than 2^32 timers are pending");
-        self.heap.push(Reverse(Place { deadline: self.nanos(deadline), sequence, slot }));
+        self.heap.push(Reverse(Place { deadline, sequence, slot }));
         TimerId { slot, sequence }
     }
 
@@ -103,15 +94,13 @@ impl Timers {
     }
 
     /// The earliest deadline.
-    pub fn next_deadline(&mut self) -> Option<Instant> {
-        let deadline = self.earliest()?.deadline;
-        Some(self.epoch + Duration::from_nanos(deadline))
+    pub fn next_deadline(&mut self) -> Option<Tick> {
+        Some(self.earliest()?.deadline)
     }
 
     /// Appends the timers that are due at `now`, in order, to `due`. They stay pending, and can
     /// be cancelled, until each is [taken](Timers::take).
-    pub fn collect_due(&mut self, now: Instant, due: &mut Vec<TimerId>) {
-        let now = self.nanos(now);
+    pub fn collect_due(&mut self, now: Tick, due: &mut Vec<TimerId>) {
         while let Some(place) = self.earliest().filter(|place| place.deadline <= now) {
             self.heap.pop();
             due.push(TimerId { slot: place.slot, sequence: place.sequence });
@@ -137,11 +126,6 @@ impl Timers {
         }
         None
     }
-
-    fn nanos(&self, instant: Instant) -> u64 {
-        let since = instant.saturating_duration_since(self.epoch);
-        u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
-    }
 }
 
 fn is_alive(pending: &Slab<Pending>, place: &Place) -> bool {
@@ -151,12 +135,13 @@ fn is_alive(pending: &Slab<Pending>, place: &Place) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
 
     fn token(index: usize) -> Token {
         Token::new(index, 0)
     }
 
-    fn due_at(timers: &mut Timers, now: Instant) -> Vec<Token> {
+    fn due_at(timers: &mut Timers, now: Tick) -> Vec<Token> {
         let mut due = Vec::new();
         timers.collect_due(now, &mut due);
         due.into_iter().filter_map(|timer| timers.take(timer)).collect()
@@ -165,13 +150,13 @@ mod tests {
     #[test]
     fn are_due_in_order_of_deadline_then_of_setting() {
         let mut timers = Timers::new();
-        let start = Instant::now();
+        let start = Tick::now();
         for (index, millis) in [(1, 20), (2, 10), (3, 20), (4, 30)] {
-            timers.insert(start + Duration::from_millis(millis), token(index));
+            timers.insert(start.after(Duration::from_millis(millis)), token(index));
         }
-        assert_eq!(timers.next_deadline(), Some(start + Duration::from_millis(10)));
-        assert_eq!(due_at(&mut timers, start + Duration::from_millis(9)), []);
-        let due = due_at(&mut timers, start + Duration::from_millis(20));
+        assert_eq!(timers.next_deadline(), Some(start.after(Duration::from_millis(10))));
+        assert_eq!(due_at(&mut timers, start.after(Duration::from_millis(9))), []);
+        let due = due_at(&mut timers, start.after(Duration::from_millis(20)));
         assert_eq!(due, [token(2), token(1), token(3)]);
         assert_eq!(timers.len(), 1);
     }
@@ -179,7 +164,7 @@ mod tests {
     #[test]
     fn a_due_timer_can_be_cancelled_until_it_is_taken() {
         let mut timers = Timers::new();
-        let now = Instant::now();
+        let now = Tick::now();
         let first = timers.insert(now, token(1));
         let second = timers.insert(now, token(2));
         let mut due = Vec::new();
@@ -194,7 +179,7 @@ mod tests {
     #[test]
     fn an_id_never_reaches_a_later_timer() {
         let mut timers = Timers::new();
-        let now = Instant::now();
+        let now = Tick::now();
         let old = timers.insert(now, token(1));
         assert!(timers.cancel(old));
         let new = timers.insert(now, token(2));
@@ -206,7 +191,7 @@ mod tests {
     #[test]
     fn cancelled_timers_leave_no_memory_behind() {
         let mut timers = Timers::new();
-        let far = Instant::now() + Duration::from_secs(3600);
+        let far = Tick::now().after(Duration::from_secs(3600));
         timers.insert(far, token(0));
         for index in 0..100_000 {
             let timer = timers.insert(far, token(index));

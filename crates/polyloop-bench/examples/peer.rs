@@ -1,0 +1,50 @@
+//! The smallest server that `polyloop compare` can start beside its own: a thread for each
+//! connection, and the few lines that let it be measured.
+//!
+//! ```text
+//! cargo build --release -p polyloop-bench --example peer
+//! cargo run --release -- compare --models mio --peer mine=target/release/examples/peer
+//! ```
+#![forbid(unsafe_code)]
+
+use std::io;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+
+use clap::Parser;
+use polyloop_bench::control::Listening;
+use polyloop_bench::{serve, units};
+
+/// An echo server with a thread for each connection
+#[derive(Parser)]
+struct Arguments {
+    #[arg(long, default_value = "127.0.0.1:7000", value_parser = units::parse_address)]
+    listen: SocketAddr,
+    #[arg(long, default_value_t = 1024)]
+    backlog: u32,
+    #[arg(long)]
+    control: bool,
+    #[arg(long)]
+    pin: Option<usize>,
+}
+
+fn main() -> anyhow::Result<()> {
+    let arguments = Arguments::parse();
+    let raised_descriptor_limit = serve::prepare(arguments.pin)?;
+    let listener: TcpListener = serve::listen(arguments.listen, arguments.backlog)?;
+    let listening = Listening {
+        listening: listener.local_addr()?,
+        raised_descriptor_limit,
+        pinned: arguments.pin,
+    };
+    serve::announce(&listening, arguments.control, || None)?;
+    for stream in listener.incoming() {
+        let stream = stream?;
+        std::thread::spawn(move || echo(&stream));
+    }
+    Ok(())
+}
+
+fn echo(stream: &TcpStream) -> io::Result<u64> {
+    stream.set_nodelay(true)?;
+    io::copy(&mut &*stream, &mut &*stream)
+}

@@ -1,0 +1,360 @@
+//! The command line: what can be asked for, and what an error looks like.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::control::Gate;
+use crate::{compare, load, serve, units};
+
+/// A mistake in what was asked for, as opposed to a failure in doing it: exit code 2.
+#[derive(Debug)]
+pub struct Usage(
+    /// What is wrong and what would be right.
+    pub String,
+);
+
+impl std::fmt::Display for Usage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Usage {}
+
+#[derive(Debug, Parser)]
+#[command(
+    name = "polyloop",
+    version,
+    about = "Write the protocol once, serve it with any multiplexer or with none, measure the difference",
+    long_about = None,
+    args_conflicts_with_subcommands = true,
+    after_help = "Without a command, polyloop compares: it runs every model under the same load.\n\n\
+Examples:\n  \
+polyloop                                  compare all models in under 90 seconds\n  \
+polyloop --models mio,poll --rounds 9     compare two of them more closely\n  \
+polyloop serve --model mio --listen 127.0.0.1:7000\n  \
+polyloop load --target 127.0.0.1:7000 --connections 64 --duration 5s"
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    compare: CompareArgs,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Compare models, and other servers, under the same load
+    Compare(Box<CompareArgs>),
+    /// Serve a protocol with one model
+    Serve(ServeArgs),
+    /// Load an echo server and check every byte that comes back
+    Load(LoadArgs),
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  \
+polyloop compare\n  \
+polyloop compare --scenarios idle --connections 5000\n  \
+polyloop compare --models mio --peer bare-mio=target/release/bare_mio --rounds 12\n\n\
+The children are started with --control; a peer must understand --listen, --backlog, --control and --pin.")]
+struct CompareArgs {
+    /// The models to compare, separated by commas; an empty list compares peers only
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', default_value = "mio,poll,thread")]
+    models: Vec<String>,
+    /// Another server to compare with
+    #[arg(long, value_name = "NAME=PROGRAM[,ARG...]", value_parser = parse_peer)]
+    peer: Vec<compare::Contestant>,
+    /// The scenarios, separated by commas: active, idle, short
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', default_value = "active,idle,short")]
+    scenarios: Vec<String>,
+    /// How often everything is measured; six is the least that allows a verdict
+    #[arg(long, value_name = "N", default_value_t = 6, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    rounds: u32,
+    /// How long each measurement lasts
+    #[arg(long, value_name = "TIME", default_value = "600ms", value_parser = units::parse_time)]
+    duration: Duration,
+    /// How long requests are made before each measurement
+    #[arg(long, value_name = "TIME", default_value = "150ms", value_parser = units::parse_time)]
+    warmup: Duration,
+    /// Connections in every scenario, instead of its own number
+    #[arg(long, value_name = "N", value_parser = parse_count)]
+    connections: Option<usize>,
+    /// The contestant that the others are divided by [default: the first]
+    #[arg(long, value_name = "NAME")]
+    baseline: Option<String>,
+    /// How far from it a contestant may be and still count as the same
+    #[arg(long, value_name = "PERCENT", default_value_t = 3.0, value_parser = parse_percent)]
+    margin: f64,
+    /// What the order of the measurements follows from [default: the time]
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+    /// Where to save the results [default: results/compare-<time>.json]
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+    /// Print the results as JSON instead of a table
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  \
+polyloop serve --model mio --listen 127.0.0.1:7000     then, elsewhere: nc 127.0.0.1 7000\n  \
+RUST_LOG=polyloop=debug polyloop serve --model poll    shows what the loop does")]
+struct ServeArgs {
+    /// The model that holds the connections
+    #[arg(long, value_name = "NAME", default_value = "mio")]
+    model: String,
+    /// The protocol that is served
+    #[arg(long, value_name = "NAME", default_value = "echo")]
+    protocol: String,
+    /// Where to listen; port 0 takes a free one
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:7000", value_parser = units::parse_address)]
+    listen: SocketAddr,
+    /// How many connections may wait to be accepted
+    #[arg(long, value_name = "N", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..))]
+    backlog: u32,
+    /// Answer a parent on standard input and output, and end with it
+    #[arg(long)]
+    control: bool,
+    /// Run on this processor only
+    #[arg(long, value_name = "PROCESSOR")]
+    pin: Option<usize>,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  \
+polyloop load --target 127.0.0.1:7000\n  \
+polyloop load --target 127.0.0.1:7000 --connections 1000 --active 10 --duration 10s\n  \
+polyloop load --target 127.0.0.1:7000 --rate 20000     latency that no slow server can hide\n  \
+polyloop load --target 127.0.0.1:7000 --short          connect, one request, close\n\n\
+Every byte is checked. The exit code is 1 if one was wrong or nothing was answered.")]
+struct LoadArgs {
+    /// The echo server
+    #[arg(long, value_name = "ADDRESS", value_parser = units::parse_address)]
+    target: SocketAddr,
+    /// Connections that are held at the same time
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = parse_count)]
+    connections: usize,
+    /// How many of them make requests; the others made one and are silent [default: all]
+    #[arg(long, value_name = "N", value_parser = parse_count, conflicts_with = "short")]
+    active: Option<usize>,
+    /// The length of a message, in bytes
+    #[arg(long, value_name = "BYTES", default_value_t = 64, value_parser = parse_count)]
+    size: usize,
+    /// How long to measure
+    #[arg(long, value_name = "TIME", default_value = "3s", value_parser = units::parse_time)]
+    duration: Duration,
+    /// End after exactly so many requests instead
+    #[arg(long, value_name = "N", conflicts_with = "duration")]
+    requests: Option<u64>,
+    /// How long requests are made before measuring
+    #[arg(long, value_name = "TIME", default_value = "200ms", value_parser = units::parse_time)]
+    warmup: Duration,
+    /// Open loop: so many requests a second in all, on a schedule that does not wait
+    #[arg(long, value_name = "PER_SECOND", value_parser = parse_rate)]
+    rate: Option<f64>,
+    /// Connect, one request, close; the client closes first
+    #[arg(long)]
+    short: bool,
+    /// How long a request may take before its connection counts as failed
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = units::parse_time)]
+    timeout: Duration,
+    /// What the contents of the messages follow from
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    seed: u64,
+    /// Print the report as JSON
+    #[arg(long)]
+    json: bool,
+    /// Stop between phases for a parent on standard input and output, and end with it
+    #[arg(long)]
+    control: bool,
+    /// Run on this processor only
+    #[arg(long, value_name = "PROCESSOR")]
+    pin: Option<usize>,
+}
+
+/// Runs the program with the arguments of this process.
+///
+/// The exit code is 0, 1 for a failure, 2 for a mistake in the arguments, and 130 after an
+/// interrupt.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return explain(&error),
+    };
+    let result = match cli.command {
+        None => run_compare(cli.compare),
+        Some(Command::Compare(args)) => run_compare(*args),
+        Some(Command::Serve(args)) => run_serve(args),
+        Some(Command::Load(args)) => run_load(&args),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("polyloop: {error:#}");
+            ExitCode::from(if error.is::<Usage>() { 2 } else { 1 })
+        }
+    }
+}
+
+/// Prints what clap says: help and version in full, a mistake as one line.
+pub fn explain(error: &clap::Error) -> ExitCode {
+    if !error.use_stderr() {
+        // A closed output is no reason to complain.
+        let _ = error.print();
+        return ExitCode::SUCCESS;
+    }
+    let text = error.render().to_string();
+    let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    let first = lines.next().unwrap_or("error: wrong arguments");
+    let first = first.strip_prefix("error: ").unwrap_or(first);
+    // "the following required arguments were not provided:" goes on in the next line.
+    let rest = if first.ends_with(':') { lines.next().unwrap_or("") } else { "" };
+    let tip = text.lines().find_map(|line| line.trim().strip_prefix("tip: "));
+    let tip = tip.map_or_else(|| "--help shows what is possible".to_owned(), str::to_owned);
+    eprintln!("polyloop: {first}{}{rest} ({tip})", if rest.is_empty() { "" } else { " " });
+    ExitCode::from(2)
+}
+
+fn run_serve(args: ServeArgs) -> anyhow::Result<()> {
+    serve::run(&serve::Settings {
+        model: args.model,
+        protocol: args.protocol,
+        listen: args.listen,
+        backlog: args.backlog,
+        control: args.control,
+        pin: args.pin,
+    })
+}
+
+fn run_load(args: &LoadArgs) -> anyhow::Result<()> {
+    let active = args.active.unwrap_or(args.connections);
+    if active > args.connections {
+        return Err(Usage(format!(
+            "--active {active} is more than --connections {}",
+            args.connections
+        ))
+        .into());
+    }
+    let gate = if args.control { Gate::controlled()? } else { Gate::open() };
+    let settings = load::Settings {
+        target: args.target,
+        connections: args.connections,
+        active,
+        size: args.size,
+        duration: args.duration,
+        requests: args.requests,
+        warmup: args.warmup,
+        rate: args.rate,
+        short: args.short,
+        timeout: args.timeout,
+        seed: args.seed,
+        pin: args.pin,
+    };
+    let report = load::run(&settings, &gate)?;
+    if args.json && !args.control {
+        println!("{}", serde_json::to_string_pretty(&report)?);
+    } else if !args.control {
+        print!("{}", report.text());
+    }
+    match report.failure() {
+        None => Ok(()),
+        Some(failure) => Err(anyhow::anyhow!(failure)),
+    }
+}
+
+fn run_compare(args: CompareArgs) -> anyhow::Result<()> {
+    let settings = compare::Settings {
+        models: args.models.into_iter().filter(|name| !name.is_empty()).collect(),
+        peers: args.peer,
+        scenarios: args.scenarios,
+        rounds: args.rounds,
+        duration: args.duration,
+        warmup: args.warmup,
+        connections: args.connections,
+        baseline: args.baseline,
+        margin: args.margin / 100.0,
+        seed: args.seed,
+        out: args.out,
+    };
+    let results = compare::run(&settings)?;
+    if args.json {
+        println!("{}", serde_json::to_string_pretty(&results)?);
+    } else {
+        print!("{}", compare::table::draw(&results));
+    }
+    match results.failure() {
+        None => Ok(()),
+        Some(failure) => Err(anyhow::anyhow!(failure)),
+    }
+}
+
+fn parse_count(text: &str) -> Result<usize, String> {
+    match text.replace([',', '_'], "").parse() {
+        Ok(0) | Err(_) => Err("write a whole number, 1 or more".to_owned()),
+        Ok(number) if number > 1 << 30 => Err("that is more than any machine can do".to_owned()),
+        Ok(number) => Ok(number),
+    }
+}
+
+fn parse_rate(text: &str) -> Result<f64, String> {
+    match text.replace([',', '_'], "").parse::<f64>() {
+        Ok(rate) if rate > 0.0 && rate <= 1e9 => Ok(rate),
+        _ => Err("write requests a second, such as 20000".to_owned()),
+    }
+}
+
+fn parse_percent(text: &str) -> Result<f64, String> {
+    match text.trim_end_matches('%').trim().parse::<f64>() {
+        Ok(percent) if (0.0..=100.0).contains(&percent) => Ok(percent),
+        _ => Err("write a percentage from 0 to 100, such as 3".to_owned()),
+    }
+}
+
+fn parse_peer(text: &str) -> Result<compare::Contestant, String> {
+    let (name, command) = text
+        .split_once('=')
+        .filter(|(name, command)| !name.is_empty() && !command.is_empty())
+        .ok_or("write NAME=PROGRAM, such as bare-mio=target/release/bare_mio")?;
+    let mut words = command.split(',').map(str::to_owned);
+    Ok(compare::Contestant {
+        name: name.to_owned(),
+        program: words.next().unwrap_or_default().into(),
+        arguments: words.collect(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn no_command_means_compare() {
+        let cli = Cli::try_parse_from(["polyloop", "--rounds", "9"]).unwrap();
+        assert!(cli.command.is_none());
+        assert_eq!(cli.compare.rounds, 9);
+        assert_eq!(cli.compare.models, ["mio", "poll", "thread"]);
+    }
+
+    #[test]
+    fn peers_have_a_name_a_program_and_arguments() {
+        let peer = parse_peer("mine=./server,--fast,--loops=2").unwrap();
+        assert_eq!(peer.name, "mine");
+        assert_eq!(peer.program, PathBuf::from("./server"));
+        assert_eq!(peer.arguments, ["--fast", "--loops=2"]);
+        for wrong in ["mine", "=x", "mine="] {
+            assert!(parse_peer(wrong).is_err(), "{wrong}");
+        }
+    }
+}

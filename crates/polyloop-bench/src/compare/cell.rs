@@ -1,0 +1,228 @@
+//! One measurement: a server and a load generator, each a process of its own, and what the
+//! server used between two moments at which no request was under way.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::child::Child;
+use super::plan::{Contestant, Scenario};
+use crate::control::{Counters, Listening, Stats};
+use crate::load::{Phase, Report};
+use crate::process::{Memory, Usage};
+
+/// What is the same for every measurement of a run.
+#[derive(Clone, Debug)]
+pub struct Conditions {
+    /// This program, which is also the load generator.
+    pub program: PathBuf,
+    /// How long the measured phase makes new requests.
+    pub duration: Duration,
+    /// How long requests are made before it.
+    pub warmup: Duration,
+    /// How many connections may wait to be accepted.
+    pub backlog: u32,
+    /// The processor that servers run on.
+    pub server_processor: Option<usize>,
+    /// The processor that the load generator runs on.
+    pub load_processor: Option<usize>,
+}
+
+/// One measurement of one contestant in one scenario.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Cell {
+    /// The round, from zero.
+    pub round: u32,
+    /// The name of the scenario.
+    pub scenario: String,
+    /// The name of the contestant.
+    pub contestant: String,
+    /// What came of it.
+    #[serde(flatten)]
+    pub outcome: Outcome,
+}
+
+/// What came of a measurement.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Outcome {
+    /// The raw figures.
+    Measured(Box<Measured>),
+    /// Why there are none.
+    Failed(String),
+}
+
+impl From<Result<Measured, String>> for Outcome {
+    fn from(result: Result<Measured, String>) -> Self {
+        match result {
+            Ok(measured) => Outcome::Measured(Box::new(measured)),
+            Err(reason) => Outcome::Failed(reason),
+        }
+    }
+}
+
+/// The raw figures of one measurement.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Measured {
+    /// What the load generator found.
+    pub load: Report,
+    /// What the server used in the measured phase.
+    pub used: Usage,
+    /// What the server counted in the measured phase.
+    pub counted: Option<Counters>,
+    /// Resident memory before any connection of the load, in bytes. One connection of our
+    /// own had made a request by then, so that what a server allocates once is not shared
+    /// out among the connections.
+    pub resident_before: Option<u64>,
+    /// Resident memory once all connections were up and had exchanged one request each, in
+    /// bytes.
+    pub resident_connected: Option<u64>,
+    /// Connections that were up then.
+    pub connected: usize,
+    /// Threads of the server then.
+    pub threads: Option<u64>,
+    /// The server's soft limit of descriptors before and after, if it raised it.
+    pub raised_descriptor_limit: Option<(u64, u64)>,
+}
+
+impl Measured {
+    /// Processor time a request, user plus system, in nanoseconds.
+    pub fn processor_ns(&self) -> Option<f64> {
+        self.a_request(self.used.processor_ns()?)
+    }
+
+    /// System calls a request, as the server counted them.
+    pub fn system_calls(&self) -> Option<f64> {
+        self.a_request(self.counted?.system_calls?)
+    }
+
+    /// Context switches a request, of both kinds.
+    pub fn switches(&self) -> Option<f64> {
+        self.a_request(self.used.switches()?)
+    }
+
+    /// Resident memory a connection, in bytes; never for short connections.
+    pub fn memory(&self) -> Option<f64> {
+        let grown = self.resident_connected? as f64 - self.resident_before? as f64;
+        (self.connected > 0).then(|| grown / self.connected as f64)
+    }
+
+    /// The share of one processor that the server used.
+    pub fn utilisation(&self) -> Option<f64> {
+        let used = self.used.processor_ns()? as f64 / 1e9;
+        (self.load.seconds > 0.0).then(|| used / self.load.seconds)
+    }
+
+    fn a_request(&self, total: u64) -> Option<f64> {
+        (self.load.requests > 0).then(|| total as f64 / self.load.requests as f64)
+    }
+}
+
+/// How long a child may take for anything that should be immediate.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a request may take before its connection counts as failed.
+const REQUEST: Duration = Duration::from_secs(5);
+
+/// Measures one contestant in one scenario.
+///
+/// # Errors
+///
+/// Why there is no figure, for a person to read.
+pub fn measure(
+    scenario: &Scenario,
+    contestant: &Contestant,
+    conditions: &Conditions,
+) -> Result<Measured, String> {
+    let mut arguments = contestant.arguments.clone();
+    arguments.extend(words(&[
+        ("--listen", Some("127.0.0.1:0".to_owned())),
+        ("--backlog", Some(conditions.backlog.to_string())),
+        ("--control", None),
+    ]));
+    arguments.extend(pin(conditions.server_processor));
+    let own = contestant.program.as_os_str().is_empty();
+    let program = if own { &conditions.program } else { &contestant.program };
+    let mut server = Child::start("server", program, &arguments)?;
+    let listening: Listening = server.hear(PATIENCE)?;
+    one_request(listening.listening).map_err(|error| format!("it does not echo: {error}"))?;
+    let before: Memory = server.ask("memory", PATIENCE)?;
+
+    let mut arguments = words(&[
+        ("load", None),
+        ("--target", Some(listening.listening.to_string())),
+        ("--connections", Some(scenario.connections.to_string())),
+        ("--size", Some(scenario.size.to_string())),
+        ("--duration", Some(microseconds(conditions.duration))),
+        ("--warmup", Some(microseconds(conditions.warmup))),
+        ("--timeout", Some(microseconds(REQUEST))),
+        ("--control", None),
+    ]);
+    arguments.extend(if scenario.short {
+        words(&[("--short", None)])
+    } else {
+        words(&[("--active", Some(scenario.active.to_string()))])
+    });
+    arguments.extend(pin(conditions.load_processor));
+    let mut load = Child::start("load generator", &conditions.program, &arguments)?;
+
+    // A thousand connections take a second; a phase may end with one request that times out.
+    let Phase::Connected { connections } = load.hear(3 * PATIENCE + 2 * REQUEST)? else {
+        return Err("the load generator lost count of its phases".to_owned());
+    };
+    let connected: Memory = server.ask("memory", PATIENCE)?;
+    let Phase::Warm = load.ask("go", PATIENCE + conditions.warmup + 2 * REQUEST)? else {
+        return Err("the load generator lost count of its phases".to_owned());
+    };
+    let start: Stats = server.ask("stats", PATIENCE)?;
+    let done: Phase = load.ask("go", PATIENCE + conditions.duration + 2 * REQUEST)?;
+    let end: Stats = server.ask("stats", PATIENCE)?;
+    let Phase::Done { report } = done else {
+        return Err("the load generator lost count of its phases".to_owned());
+    };
+    if let Some(failure) = report.failure() {
+        return Err(failure);
+    }
+    Ok(Measured {
+        load: *report,
+        used: end.usage.since(&start.usage),
+        counted: end.counters.zip(start.counters).map(|(end, start)| end.since(&start)),
+        resident_before: before.resident_bytes,
+        resident_connected: connected.resident_bytes,
+        connected: connections,
+        threads: connected.threads,
+        raised_descriptor_limit: listening.raised_descriptor_limit,
+    })
+}
+
+/// Makes one request of one byte and waits for the server to close after us.
+fn one_request(address: SocketAddr) -> std::io::Result<()> {
+    let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.write_all(b"?")?;
+    stream.read_exact(&mut [0])?;
+    stream.shutdown(std::net::Shutdown::Write)?;
+    stream.read_to_end(&mut Vec::new())?;
+    Ok(())
+}
+
+fn pin(processor: Option<usize>) -> Vec<String> {
+    match processor {
+        Some(processor) => words(&[("--pin", Some(processor.to_string()))]),
+        None => Vec::new(),
+    }
+}
+
+fn microseconds(time: Duration) -> String {
+    format!("{}us", time.as_micros())
+}
+
+/// Writes options and their values as the words of a command line.
+fn words(options: &[(&str, Option<String>)]) -> Vec<String> {
+    options
+        .iter()
+        .flat_map(|(name, value)| std::iter::once((*name).to_owned()).chain(value.clone()))
+        .collect()
+}

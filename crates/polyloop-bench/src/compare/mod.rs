@@ -1,0 +1,183 @@
+//! `polyloop compare`: servers against each other under the same load.
+//!
+//! [`plan`] says what is measured in which order, [`run`](mod@self) measures it cell by cell
+//! ([`cell`]), [`save`] keeps what was found after every round, [`summary`] condenses it, and
+//! [`table`] draws the summary: from the saved results, and from nothing else.
+
+pub mod cell;
+mod child;
+pub mod plan;
+pub mod save;
+pub mod summary;
+pub mod table;
+
+pub use plan::{Contestant, Scenario};
+pub use save::Results;
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::Context;
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::process;
+use cell::{Cell, Conditions};
+use plan::Plan;
+use save::Setup;
+
+/// What shall be compared, and how.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The names of the models.
+    pub models: Vec<String>,
+    /// Other servers.
+    pub peers: Vec<Contestant>,
+    /// The names of the scenarios.
+    pub scenarios: Vec<String>,
+    /// How often everything is measured.
+    pub rounds: u32,
+    /// How long each measurement lasts.
+    pub duration: Duration,
+    /// How long requests are made before each measurement.
+    pub warmup: Duration,
+    /// Connections in every scenario, instead of its own number.
+    pub connections: Option<usize>,
+    /// The contestant that the others are divided by; the first by default.
+    pub baseline: Option<String>,
+    /// How far from one a ratio may be and still mean the same: 0.03 for 3 %.
+    pub margin: f64,
+    /// What the order of the measurements follows from; the time by default.
+    pub seed: Option<u64>,
+    /// Where to save the results.
+    pub out: Option<PathBuf>,
+}
+
+/// How many connections may wait to be accepted, the same for every server.
+const BACKLOG: u32 = 1024;
+
+/// Runs the comparison and saves the results after every round.
+///
+/// An interrupt ends the process with exit code 130 and says what was saved.
+///
+/// # Errors
+///
+/// A name that does not exist ([`Usage`](crate::cli::Usage)) or a file that cannot be
+/// written. A contestant that fails is no error: its reason is in the results.
+pub fn run(settings: &Settings) -> anyhow::Result<Results> {
+    let now = jiff::Timestamp::now();
+    let seed = settings.seed.unwrap_or(now.as_second().unsigned_abs());
+    let plan = Plan::new(settings, seed)?;
+    let path = settings.out.clone().unwrap_or_else(|| {
+        let name = now.strftime("compare-%Y%m%d-%H%M%S.json").to_string();
+        PathBuf::from("results").join(name)
+    });
+    save::check(&path)?;
+
+    let processors = process::processors();
+    let (server, load) = match processors.as_deref() {
+        Some([server, load, ..]) => (Some(*server), Some(*load)),
+        _ => (None, None),
+    };
+    let conditions = Conditions {
+        program: std::env::current_exe().context("cannot find this program's own file")?,
+        duration: settings.duration,
+        warmup: settings.warmup,
+        backlog: BACKLOG,
+        server_processor: server,
+        load_processor: load,
+    };
+    let mut results = Results {
+        format: save::FORMAT,
+        program: format!("polyloop {}", env!("CARGO_PKG_VERSION")),
+        command: std::env::args().collect(),
+        started: now.to_string(),
+        machine: process::machine(),
+        setup: Setup {
+            seed,
+            rounds: settings.rounds,
+            duration_s: settings.duration.as_secs_f64(),
+            warmup_s: settings.warmup.as_secs_f64(),
+            backlog: BACKLOG,
+            margin: settings.margin,
+            baseline: plan.baseline.clone(),
+            processors,
+            server_processor: server,
+            load_processor: load,
+        },
+        scenarios: plan.scenarios.clone(),
+        contestants: plan.contestants.clone(),
+        rounds_done: 0,
+        cells: Vec::new(),
+        summary: Vec::new(),
+        saved: Some(path.clone()),
+    };
+
+    let saved = Arc::new(Mutex::new(None));
+    on_interrupt(Arc::clone(&saved))?;
+    let bar = bar((plan.cells_a_round() * settings.rounds as usize) as u64);
+    for round in 0..settings.rounds {
+        for (scenario, contestant) in plan.order(round) {
+            bar.set_message(format!(
+                "round {} of {}: {}, {}",
+                round + 1,
+                settings.rounds,
+                plan.scenarios[scenario].name,
+                plan.contestants[contestant].name,
+            ));
+            results.cells.push(Cell {
+                round,
+                scenario: plan.scenarios[scenario].name.clone(),
+                contestant: plan.contestants[contestant].name.clone(),
+                outcome: cell::measure(
+                    &plan.scenarios[scenario],
+                    &plan.contestants[contestant],
+                    &conditions,
+                )
+                .into(),
+            });
+            bar.inc(1);
+        }
+        results.rounds_done = round + 1;
+        results.summary = summary::summarise(&results);
+        // Locked, so that an interrupt neither cuts the writing short nor miscounts.
+        let mut saved = saved.lock().unwrap_or_else(PoisonError::into_inner);
+        save::write(&path, &results)?;
+        *saved = Some((round + 1, path.clone()));
+    }
+    bar.finish_and_clear();
+    Ok(results)
+}
+
+/// What has been saved so far: the number of rounds and the file.
+type Saved = Arc<Mutex<Option<(u32, PathBuf)>>>;
+
+/// Ends the process when it is interrupted. The children end with it, because their
+/// standard input does.
+fn on_interrupt(saved: Saved) -> anyhow::Result<()> {
+    ctrlc::set_handler(move || {
+        let saved = saved.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*saved {
+            Some((1, path)) => {
+                eprintln!("\npolyloop: interrupted; one round is saved in {}", path.display())
+            }
+            Some((rounds, path)) => {
+                eprintln!(
+                    "\npolyloop: interrupted; {rounds} rounds are saved in {}",
+                    path.display()
+                );
+            }
+            None => eprintln!("\npolyloop: interrupted before the first round was saved"),
+        }
+        std::process::exit(130);
+    })
+    .context("cannot listen for interrupts")
+}
+
+fn bar(length: u64) -> ProgressBar {
+    let style = ProgressStyle::with_template("{bar:30} {pos}/{len} {msg} (about {eta} left)")
+        .unwrap_or_else(|_| ProgressStyle::default_bar());
+    let bar = ProgressBar::new(length).with_style(style);
+    bar.enable_steady_tick(Duration::from_millis(500));
+    bar
+}

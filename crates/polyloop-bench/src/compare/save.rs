@@ -1,0 +1,129 @@
+//! What a comparison found, and how it gets to disk without ever being half written.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use serde::{Deserialize, Serialize};
+
+use super::cell::{Cell, Outcome};
+use super::plan::{Contestant, Scenario};
+use super::summary::Row;
+use crate::process::Machine;
+
+/// The version of the file's layout.
+pub const FORMAT: u32 = 1;
+
+/// Everything that a comparison found. The table is drawn from this and from nothing else.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Results {
+    /// The version of this layout.
+    pub format: u32,
+    /// The program and its version.
+    pub program: String,
+    /// The command line.
+    pub command: Vec<String>,
+    /// When the run began, in UTC.
+    pub started: String,
+    /// What it ran on.
+    pub machine: Machine,
+    /// The conditions.
+    pub setup: Setup,
+    /// The kinds of load.
+    pub scenarios: Vec<Scenario>,
+    /// The servers.
+    pub contestants: Vec<Contestant>,
+    /// How many rounds are complete.
+    pub rounds_done: u32,
+    /// What was measured, in the order in which it was.
+    pub cells: Vec<Cell>,
+    /// What the cells come to, a row for each scenario and contestant.
+    pub summary: Vec<Row>,
+    /// The file that this was saved in.
+    pub saved: Option<PathBuf>,
+}
+
+/// The conditions of a comparison.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Setup {
+    /// What the order of the measurements follows from.
+    pub seed: u64,
+    /// How many rounds were planned.
+    pub rounds: u32,
+    /// How long each measurement makes new requests, in seconds.
+    pub duration_s: f64,
+    /// How long requests are made before that, in seconds.
+    pub warmup_s: f64,
+    /// How many connections may wait to be accepted.
+    pub backlog: u32,
+    /// How far from one a ratio may be and still mean the same.
+    pub margin: f64,
+    /// The contestant that the others are divided by.
+    pub baseline: String,
+    /// The processors that this program may use, where the system tells.
+    pub processors: Option<Vec<usize>>,
+    /// The processor that servers were pinned to.
+    pub server_processor: Option<usize>,
+    /// The processor that the load generator was pinned to.
+    pub load_processor: Option<usize>,
+}
+
+impl Results {
+    /// Says why the run must count as failed, if it must: nothing could be measured.
+    pub fn failure(&self) -> Option<String> {
+        let reason = self.cells.iter().find_map(|cell| match &cell.outcome {
+            Outcome::Measured(_) => None,
+            Outcome::Failed(reason) => Some(reason),
+        })?;
+        let all = self.cells.iter().all(|cell| matches!(cell.outcome, Outcome::Failed(_)));
+        all.then(|| format!("nothing could be measured: {reason}"))
+    }
+}
+
+/// Makes sure that `path` can be written, before hours of measuring depend on it.
+///
+/// # Errors
+///
+/// One line that names the file and the obstacle.
+pub fn check(path: &Path) -> anyhow::Result<()> {
+    new_beside(path).map(drop)
+}
+
+/// Writes the results to `path`: first beside it, then in one step under its name, so that
+/// neither a full disk nor an interrupt destroys what was there.
+///
+/// # Errors
+///
+/// One line that names the file and the obstacle.
+pub fn write(path: &Path, results: &Results) -> anyhow::Result<()> {
+    let mut file = new_beside(path)?;
+    serde_json::to_writer_pretty(&mut file, results)
+        .map_err(std::io::Error::from)
+        .and_then(|()| file.write_all(b"\n"))
+        .and_then(|()| file.flush())
+        .with_context(|| cannot(path))?;
+    let (file, partial) = file
+        .into_inner()
+        .map_err(|error| error.into_error())
+        .with_context(|| cannot(path))?
+        .into_parts();
+    file.sync_all().with_context(|| cannot(path))?;
+    drop(file);
+    partial.persist(path).map_err(|error| error.error).with_context(|| cannot(path))
+}
+
+/// Makes a temporary file in the folder of `path`, and the folder if need be.
+fn new_beside(path: &Path) -> anyhow::Result<std::io::BufWriter<tempfile::NamedTempFile>> {
+    let folder = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    std::fs::create_dir_all(folder)
+        .and_then(|()| tempfile::Builder::new().prefix(".polyloop-").tempfile_in(folder))
+        .map(std::io::BufWriter::new)
+        .with_context(|| cannot(path))
+}
+
+fn cannot(path: &Path) -> String {
+    format!("cannot save the results in {} (--out names another file)", path.display())
+}

@@ -1,0 +1,273 @@
+//! One connection of the load generator: sends a message, checks that the same bytes come
+//! back, and says when they have.
+
+use std::fmt;
+use std::io::{self, Read, Write};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use mio::net::TcpStream;
+use mio::{Interest, Registry, Token};
+use socket2::{Domain, Protocol, Socket, Type};
+
+use super::contents::Contents;
+use crate::process::{connect_goes_on, SHORT_READ_EMPTIES};
+
+/// What the connections of one load generator share: the size and the contents of messages,
+/// and the two buffers that all of them use in turn.
+#[derive(Debug)]
+pub(super) struct Wire {
+    pub(super) contents: Contents,
+    pub(super) size: usize,
+    received: Box<[u8]>,
+    expected: Box<[u8]>,
+}
+
+impl Wire {
+    const BUFFER: usize = 64 * 1024;
+
+    pub(super) fn new(contents: Contents, size: usize) -> Self {
+        Wire {
+            contents,
+            size,
+            received: vec![0; Self::BUFFER].into(),
+            expected: vec![0; Self::BUFFER].into(),
+        }
+    }
+}
+
+/// What went wrong with a connection.
+#[derive(Debug)]
+pub(super) enum Fault {
+    /// It could not be established.
+    Connect(io::Error),
+    /// It failed, or the peer closed it.
+    Broken(String),
+    /// Something else came back than was sent.
+    Wrong(String),
+    /// Nothing came back in time.
+    TimedOut(String),
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Fault::Connect(error) => write!(f, "cannot connect: {error}"),
+            Fault::Broken(text) | Fault::Wrong(text) | Fault::TimedOut(text) => f.write_str(text),
+        }
+    }
+}
+
+/// A connection and the request that is under way on it.
+#[derive(Debug)]
+pub(super) struct Connection {
+    stream: TcpStream,
+    number: u32,
+    sequence: u32,
+    /// Bytes of the present message that were sent.
+    sent: usize,
+    /// Bytes of the present message that came back.
+    received: usize,
+    established: bool,
+    /// A request has begun and its echo is not complete.
+    pub(super) busy: bool,
+    /// When the present request began, in nanoseconds of the run's clock.
+    pub(super) began: u64,
+    /// When the present request should have begun, in nanoseconds of the run's clock.
+    pub(super) intended: u64,
+}
+
+impl Connection {
+    /// Starts connecting to `target`, from `source` if one is given.
+    pub(super) fn open(
+        number: u32,
+        target: SocketAddr,
+        source: Option<Ipv4Addr>,
+    ) -> io::Result<Self> {
+        let socket = Socket::new(Domain::for_address(target), Type::STREAM, Some(Protocol::TCP))?;
+        socket.set_nonblocking(true)?;
+        socket.set_tcp_nodelay(true)?;
+        if let Some(source) = source {
+            socket.bind(&SocketAddr::new(IpAddr::V4(source), 0).into())?;
+        }
+        if let Err(error) = socket.connect(&target.into()) {
+            if !connect_goes_on(&error) {
+                return Err(error);
+            }
+        }
+        Ok(Connection {
+            stream: TcpStream::from_std(socket.into()),
+            number,
+            sequence: 0,
+            sent: 0,
+            received: 0,
+            established: false,
+            busy: false,
+            began: 0,
+            intended: 0,
+        })
+    }
+
+    /// Asks for the events of this connection, once and for all.
+    pub(super) fn register(
+        &mut self,
+        registry: &Registry,
+        token: Token,
+        interest: Interest,
+    ) -> io::Result<()> {
+        registry.register(&mut self.stream, token, interest)
+    }
+
+    /// Says whether the present message has been sent to its end.
+    pub(super) fn is_sent(&self, wire: &Wire) -> bool {
+        self.sent == wire.size
+    }
+
+    /// Begins the next request and sends what the kernel takes of it.
+    pub(super) fn begin(&mut self, now: u64, intended: u64, wire: &mut Wire) -> Result<(), Fault> {
+        debug_assert!(!self.busy);
+        self.sequence = self.sequence.wrapping_add(1);
+        self.sent = 0;
+        self.received = 0;
+        self.busy = true;
+        self.began = now;
+        self.intended = intended;
+        self.send(wire)
+    }
+
+    /// Goes on after an event; true when it completed the echo of the present request.
+    pub(super) fn advance(
+        &mut self,
+        readable: bool,
+        writable: bool,
+        wire: &mut Wire,
+    ) -> Result<bool, Fault> {
+        if !self.established {
+            if !writable {
+                return Ok(false);
+            }
+            if let Some(error) = self.stream.take_error().map_err(Fault::Connect)? {
+                return Err(Fault::Connect(error));
+            }
+        }
+        let was_busy = self.busy;
+        if self.busy && writable && self.sent < wire.size {
+            self.send(wire)?;
+        }
+        if readable {
+            self.receive(wire)?;
+        }
+        Ok(was_busy && !self.busy)
+    }
+
+    fn send(&mut self, wire: &mut Wire) -> Result<(), Fault> {
+        while self.sent < wire.size {
+            let length = (wire.size - self.sent).min(wire.expected.len());
+            let piece = &mut wire.expected[..length];
+            wire.contents.fill(self.number, self.sequence, self.sent, piece);
+            match self.stream.write(piece) {
+                Ok(0) => return Err(self.broken("took nothing that was written")),
+                Ok(taken) => {
+                    self.established = true;
+                    self.sent += taken;
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                // Windows says this of a connection that is still being made.
+                Err(error) if !self.established && error.kind() == io::ErrorKind::NotConnected => {
+                    return Ok(())
+                }
+                Err(error) if !self.established => return Err(Fault::Connect(error)),
+                Err(error) => return Err(self.broken(&error.to_string())),
+            }
+        }
+        Ok(())
+    }
+
+    fn receive(&mut self, wire: &mut Wire) -> Result<(), Fault> {
+        loop {
+            let length = match self.stream.read(&mut wire.received) {
+                Ok(0) => return Err(self.broken("closed by the server")),
+                Ok(length) => length,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(self.broken(&error.to_string())),
+            };
+            self.established = true;
+            let outstanding = if self.busy { self.sent - self.received } else { 0 };
+            if length > outstanding {
+                return Err(Fault::Wrong(format!(
+                    "connection {}, request {}: {} bytes more came back than were sent",
+                    self.number,
+                    self.sequence,
+                    length - outstanding
+                )));
+            }
+            self.check(length, wire)?;
+            self.received += length;
+            if self.received == wire.size {
+                self.busy = false;
+            }
+            if SHORT_READ_EMPTIES && length < wire.received.len() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Compares what was received with what it must be.
+    fn check(&self, length: usize, wire: &mut Wire) -> Result<(), Fault> {
+        let expected = &mut wire.expected[..length];
+        wire.contents.fill(self.number, self.sequence, self.received, expected);
+        if *expected == wire.received[..length] {
+            return Ok(());
+        }
+        let mut pairs = expected.iter().zip(&wire.received[..length]);
+        // The slices differ and are equally long, so some pair differs.
+        let place = pairs.position(|(a, b)| a != b).unwrap_or(0);
+        Err(Fault::Wrong(format!(
+            "connection {}, request {}: byte {} is {:#04x} and should be {:#04x}",
+            self.number,
+            self.sequence,
+            self.received + place,
+            wire.received[place],
+            expected[place]
+        )))
+    }
+
+    /// The fault of a connection that was left without an answer.
+    pub(super) fn timed_out(&self, wire: &Wire) -> Fault {
+        if !self.established {
+            return Fault::Connect(io::ErrorKind::TimedOut.into());
+        }
+        Fault::TimedOut(format!(
+            "connection {}, request {}: no answer in time, {} of {} bytes had come back",
+            self.number, self.sequence, self.received, wire.size
+        ))
+    }
+
+    fn broken(&self, what: &str) -> Fault {
+        Fault::Broken(format!("connection {}, request {}: {what}", self.number, self.sequence))
+    }
+}
+
+/// Returns the source address of the `index`-th short connection: one of 16 million in
+/// 127.0.0.0/8, so that no port which rests in TIME_WAIT is needed again soon.
+pub(super) fn source(index: u64) -> Ipv4Addr {
+    // 127.0.0.0, 127.0.0.1 and 127.255.255.255 stay out of it.
+    const FIRST: u64 = 2;
+    const COUNT: u64 = (1 << 24) - 3;
+    let low = (FIRST + index % COUNT) as u32;
+    Ipv4Addr::from(127 << 24 | low)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sources_stay_on_the_loopback_network() {
+        assert_eq!(source(0), Ipv4Addr::new(127, 0, 0, 2));
+        assert_eq!(source(254), Ipv4Addr::new(127, 0, 1, 0));
+        assert_eq!(source((1 << 24) - 4), Ipv4Addr::new(127, 255, 255, 254));
+        assert_eq!(source((1 << 24) - 3), Ipv4Addr::new(127, 0, 0, 2));
+    }
+}

@@ -1,0 +1,521 @@
+//! The load generator: one thread that keeps many connections busy with requests and checks
+//! every byte that comes back.
+//!
+//! It stands on mio directly and not on polyloop, so that the thing under test is not also
+//! the thing that tests. It reads the clock once a request and allocates nothing for one.
+//!
+//! A run has four phases: *open* (every connection is established and exchanges one
+//! request), *warm-up*, the *measured* phase, and the report. Between two phases no request
+//! is under way, and a [`Gate`] lets a parent read the server's figures there: what the
+//! server did between the two readings is exactly what the report counts.
+
+mod connection;
+mod contents;
+mod pace;
+mod report;
+
+pub use report::{Errors, Latency, Report, SATURATED};
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::time::{Duration, Instant};
+
+use anyhow::{bail, Context};
+use hdrhistogram::Histogram;
+use indicatif::{ProgressBar, ProgressStyle};
+use mio::{Events, Interest, Poll, Token};
+use serde::{Deserialize, Serialize};
+
+use crate::control::Gate;
+use crate::{process, units};
+use connection::{source, Connection, Fault, Wire};
+use contents::Contents;
+use pace::Pace;
+
+/// What a load run shall do.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Where the server listens.
+    pub target: SocketAddr,
+    /// How many connections are held at the same time.
+    pub connections: usize,
+    /// How many of them make requests; the others have made one and are silent.
+    pub active: usize,
+    /// The length of a message in bytes, at least one.
+    pub size: usize,
+    /// How long the measured phase makes new requests.
+    pub duration: Duration,
+    /// End after exactly so many requests instead.
+    pub requests: Option<u64>,
+    /// How long requests are made before measuring.
+    pub warmup: Duration,
+    /// Open loop: so many requests a second, whether or not the server keeps up.
+    pub rate: Option<f64>,
+    /// One request a connection: connect, request, echo, close.
+    pub short: bool,
+    /// How long a request may take before its connection counts as failed.
+    pub timeout: Duration,
+    /// What the contents of the messages follow from.
+    pub seed: u64,
+    /// The processor to run on.
+    pub pin: Option<usize>,
+}
+
+/// What a controlled load generator prints at the end of a phase.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "phase", rename_all = "lowercase")]
+pub enum Phase {
+    /// All connections are established and have exchanged one request.
+    Connected {
+        /// How many of them live.
+        connections: usize,
+    },
+    /// The warm-up is over and no request is under way.
+    Warm,
+    /// The measured phase is over; the connections are still open.
+    Done {
+        /// What it found.
+        report: Box<Report>,
+    },
+}
+
+/// Connections that are opened before the first of them must have answered: fewer than any
+/// usual backlog.
+const BATCH: usize = 100;
+/// Failures in a row after which short connections give up.
+const HOPELESS: u32 = 100;
+/// Descriptors that the process needs for itself.
+const OWN_DESCRIPTORS: u64 = 16;
+/// How often the loop looks for requests without an answer and moves its progress bar.
+const TICK: u64 = 100_000_000;
+
+/// Runs the load and reports what it found.
+///
+/// # Errors
+///
+/// Too few descriptors, a processor that cannot be pinned to, no connection at all, or a
+/// failure of the system's event queue. Failures of single connections are in the report.
+pub fn run(settings: &Settings, gate: &Gate) -> anyhow::Result<Report> {
+    if let Some(processor) = settings.pin {
+        process::pin(processor)
+            .with_context(|| format!("cannot pin the load generator to processor {processor}"))?;
+    }
+    let raised = process::raise_descriptor_limit();
+    check_descriptors(settings.connections as u64)?;
+
+    let mut generator = Generator::new(settings)?;
+    generator.open()?;
+    let connections = generator.alive();
+    gate.wait(&Phase::Connected { connections })?;
+
+    generator.measure(settings.warmup, None)?;
+    gate.wait(&Phase::Warm)?;
+
+    generator.forget();
+    let before = process::usage();
+    let window = generator.measure(settings.duration, settings.requests)?;
+    let after = process::usage();
+
+    let processor_ns =
+        after.processor_ns().zip(before.processor_ns()).map(|(after, before)| after - before);
+    let report = generator.report(&window, processor_ns, raised);
+    gate.wait(&Phase::Done { report: Box::new(report.clone()) })?;
+    Ok(report)
+}
+
+fn check_descriptors(connections: u64) -> anyhow::Result<()> {
+    let needed = connections + OWN_DESCRIPTORS;
+    match process::descriptor_limit() {
+        Some(limit) if limit < needed => bail!(
+            "{} connections need {} descriptors and this process may open {}: \
+             raise the hard limit (ulimit -Hn) or ask for fewer connections",
+            units::count(connections),
+            units::count(needed),
+            units::count(limit),
+        ),
+        _ => Ok(()),
+    }
+}
+
+/// What one phase came to.
+struct Window {
+    /// Nanoseconds from its start to its last echo.
+    elapsed: u64,
+    /// Open loop: fewer than 99 % of the requests that were due were made.
+    missed_rate: bool,
+}
+
+/// One place for a connection.
+#[derive(Default)]
+struct Slot {
+    connection: Option<Connection>,
+    /// Requests begun in this phase.
+    begun: u64,
+}
+
+struct Generator<'a> {
+    settings: &'a Settings,
+    clock: Instant,
+    poll: Poll,
+    wire: Wire,
+    slots: Vec<Slot>,
+    /// Requests under way.
+    under_way: usize,
+    /// Connections opened so far.
+    opened: u64,
+    spread_sources: bool,
+    latency: Histogram<u64>,
+    uncorrected: Histogram<u64>,
+    requests: u64,
+    errors: Errors,
+    /// Failures since the last success.
+    failures: u32,
+    /// A request was answered at some time.
+    answered: bool,
+    /// Short connections are not tried any more.
+    gave_up: bool,
+    /// When the last echo was complete.
+    last_echo: u64,
+}
+
+impl<'a> Generator<'a> {
+    fn new(settings: &'a Settings) -> anyhow::Result<Self> {
+        // Up to an hour at three digits: fixed bounds, so that recording never allocates.
+        let histogram = Histogram::<u64>::new_with_bounds(1, 3_600_000_000_000, 3)?;
+        Ok(Generator {
+            settings,
+            clock: Instant::now(),
+            poll: Poll::new().context("cannot make an event queue")?,
+            wire: Wire::new(Contents::new(settings.seed), settings.size),
+            slots: (0..settings.connections).map(|_| Slot::default()).collect(),
+            under_way: 0,
+            opened: 0,
+            spread_sources: settings.short && can_spread(settings.target),
+            latency: histogram.clone(),
+            uncorrected: histogram,
+            requests: 0,
+            errors: Errors::default(),
+            failures: 0,
+            answered: false,
+            gave_up: false,
+            last_echo: 0,
+        })
+    }
+
+    fn now(&self) -> u64 {
+        // 584 years of nanoseconds.
+        self.clock.elapsed().as_nanos() as u64
+    }
+
+    fn alive(&self) -> usize {
+        self.slots.iter().filter(|slot| slot.connection.is_some()).count()
+    }
+
+    /// Forgets what was measured so far, but no error.
+    fn forget(&mut self) {
+        self.latency.reset();
+        self.uncorrected.reset();
+        self.requests = 0;
+    }
+
+    /// Establishes the long connections in batches; each exchanges one request.
+    fn open(&mut self) -> anyhow::Result<()> {
+        if self.settings.short {
+            return Ok(());
+        }
+        let mut events = Events::with_capacity(1024);
+        let bar = bar(self.slots.len() as u64, "connecting", self.slots.len() > 5000);
+        for first in (0..self.slots.len()).step_by(BATCH) {
+            let now = self.now();
+            for index in first..(first + BATCH).min(self.slots.len()) {
+                self.begin(index, now, now);
+            }
+            while self.under_way > 0 {
+                self.poll(&mut events, Duration::from_nanos(TICK))?;
+                for event in &events {
+                    self.advance(event);
+                }
+                self.drop_late(self.now());
+            }
+            bar.set_position(first as u64);
+            if self.alive() == 0 {
+                break;
+            }
+        }
+        bar.finish_and_clear();
+        if self.alive() == 0 {
+            let target = self.settings.target;
+            let first = self.errors.first.take().unwrap_or_default();
+            bail!("no connection to {target}: {first}; is a server listening there?");
+        }
+        Ok(())
+    }
+
+    /// Makes requests for `duration`, or exactly `requests` of them, and waits until none is
+    /// under way any more.
+    fn measure(&mut self, duration: Duration, requests: Option<u64>) -> anyhow::Result<Window> {
+        let mut events = Events::with_capacity(1024);
+        let start = self.now();
+        let mut pace = Pace::new(
+            start,
+            requests.map_or(start + duration.as_nanos() as u64, |_| u64::MAX),
+            requests.unwrap_or(u64::MAX),
+            self.settings.rate,
+            self.settings.active,
+        );
+        self.last_echo = start;
+        for slot in &mut self.slots {
+            slot.begun = 0;
+        }
+        let bar = match requests {
+            Some(requests) => bar(requests, "measuring", duration > SHOWN || requests > 500_000),
+            None => bar(duration.as_millis() as u64, "measuring", duration > SHOWN),
+        };
+        let mut tick = start + TICK;
+
+        if self.settings.rate.is_none() {
+            for index in 0..self.settings.active {
+                self.next(index, start, &mut pace);
+            }
+        }
+        loop {
+            let now = self.now();
+            while let Some(index) = pace.due(now) {
+                if !self.slots[index].is_busy() {
+                    self.next(index, now, &mut pace);
+                }
+            }
+            let over = pace.is_over(now) || self.is_hopeless();
+            if over && self.under_way == 0 {
+                break;
+            }
+            let patience = if over { TICK } else { pace.patience(now).unwrap_or(TICK) };
+            self.poll(&mut events, Duration::from_nanos(patience.min(TICK)))?;
+            for event in &events {
+                if self.advance(event) {
+                    let now = self.now();
+                    self.record(event.token().0, now);
+                    self.next(event.token().0, now, &mut pace);
+                }
+            }
+            if now >= tick {
+                tick = now + TICK;
+                self.drop_late(now);
+                self.replace_failed(now, &mut pace);
+                bar.set_position(match requests {
+                    Some(_) => self.requests,
+                    None => (now - start) / 1_000_000,
+                });
+                let seconds = (now - start) as f64 / 1e9;
+                bar.set_message(units::rate(self.requests as f64 / seconds) + " requests/s");
+            }
+        }
+        bar.finish_and_clear();
+        Ok(Window { elapsed: self.last_echo - start, missed_rate: pace.missed() })
+    }
+
+    /// No connection is left that could make a request.
+    fn is_hopeless(&self) -> bool {
+        if self.settings.short {
+            self.gave_up
+        } else {
+            self.failures > 0
+                && self.slots[..self.settings.active].iter().all(|slot| slot.connection.is_none())
+        }
+    }
+
+    fn poll(&mut self, events: &mut Events, timeout: Duration) -> anyhow::Result<()> {
+        match self.poll.poll(events, Some(timeout)) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {
+                events.clear();
+                Ok(())
+            }
+            result => result.context("cannot wait for events"),
+        }
+    }
+
+    /// Begins the next request of a slot if one is due there.
+    fn next(&mut self, index: usize, now: u64, pace: &mut Pace) {
+        let slot = &mut self.slots[index];
+        if index >= self.settings.active
+            || (slot.connection.is_none() && !self.settings.short)
+            || self.gave_up
+        {
+            return;
+        }
+        if let Some(intended) = pace.take(index, slot.begun, now) {
+            slot.begun += 1;
+            self.begin(index, now, intended);
+        }
+    }
+
+    /// Begins a request, on a new connection if the slot has none.
+    fn begin(&mut self, index: usize, now: u64, intended: u64) {
+        if let Err(fault) = self.try_begin(index, now, intended) {
+            self.fail(index, &fault);
+        }
+    }
+
+    fn try_begin(&mut self, index: usize, now: u64, intended: u64) -> Result<(), Fault> {
+        let slot = &mut self.slots[index];
+        if let Some(connection) = &mut slot.connection {
+            self.under_way += 1;
+            return connection.begin(now, intended, &mut self.wire);
+        }
+        let source: Option<Ipv4Addr> = self.spread_sources.then(|| source(self.opened));
+        let opened = Connection::open(self.opened as u32, self.settings.target, source);
+        self.opened += 1;
+        let connection = slot.connection.insert(opened.map_err(Fault::Connect)?);
+        self.under_way += 1;
+        // Sending first often spares the wait for the connection: on the loopback network it
+        // is established when `connect` returns.
+        connection.begin(now, intended, &mut self.wire)?;
+        let interest = if self.settings.short && connection.is_sent(&self.wire) {
+            Interest::READABLE
+        } else {
+            Interest::READABLE | Interest::WRITABLE
+        };
+        connection.register(self.poll.registry(), Token(index), interest).map_err(Fault::Connect)
+    }
+
+    /// Lets a connection go on after an event; true when that completed an echo.
+    fn advance(&mut self, event: &mio::event::Event) -> bool {
+        let index = event.token().0;
+        let Some(connection) = &mut self.slots[index].connection else {
+            return false;
+        };
+        let readable = event.is_readable() || event.is_read_closed() || event.is_error();
+        let writable = event.is_writable() || event.is_write_closed() || event.is_error();
+        let was_busy = connection.busy;
+        match connection.advance(readable, writable, &mut self.wire) {
+            Ok(false) => false,
+            Ok(true) => {
+                self.under_way -= 1;
+                self.failures = 0;
+                self.answered = true;
+                true
+            }
+            Err(fault) => {
+                // A fault may follow the last byte of an echo: too many of them.
+                self.under_way -= usize::from(was_busy && !connection.busy);
+                self.fail(index, &fault);
+                false
+            }
+        }
+    }
+
+    /// Notes a complete echo; a short connection is closed with it.
+    fn record(&mut self, index: usize, now: u64) {
+        let slot = &mut self.slots[index];
+        let Some(connection) = &slot.connection else { return };
+        self.requests += 1;
+        self.last_echo = now;
+        self.latency.saturating_record(now - connection.intended);
+        if self.settings.rate.is_some() {
+            self.uncorrected.saturating_record(now - connection.began);
+        }
+        if self.settings.short {
+            slot.connection = None;
+        }
+    }
+
+    /// Counts a failure and closes its connection.
+    fn fail(&mut self, index: usize, fault: &Fault) {
+        if let Some(connection) = self.slots[index].connection.take() {
+            self.under_way -= usize::from(connection.busy);
+        }
+        self.failures = self.failures.saturating_add(1);
+        let all_failed = !self.answered && self.failures as usize >= self.settings.active;
+        self.gave_up |= self.settings.short && (all_failed || self.failures >= HOPELESS);
+        let counter = match fault {
+            Fault::Connect(_) => &mut self.errors.connect,
+            Fault::Broken(_) => &mut self.errors.broken,
+            Fault::Wrong(_) => &mut self.errors.wrong,
+            Fault::TimedOut(_) => &mut self.errors.timed_out,
+        };
+        *counter += 1;
+        self.errors.first.get_or_insert_with(|| fault.to_string());
+    }
+
+    /// Gives up the requests that have waited too long.
+    fn drop_late(&mut self, now: u64) {
+        let timeout = self.settings.timeout.as_nanos() as u64;
+        for index in 0..self.slots.len() {
+            let Some(connection) = &self.slots[index].connection else {
+                continue;
+            };
+            if connection.busy && now.saturating_sub(connection.began) > timeout {
+                let fault = connection.timed_out(&self.wire);
+                self.fail(index, &fault);
+            }
+        }
+    }
+
+    /// Opens short connections where the last one failed.
+    fn replace_failed(&mut self, now: u64, pace: &mut Pace) {
+        if self.settings.short && self.settings.rate.is_none() && self.failures > 0 {
+            for index in 0..self.settings.active {
+                if self.slots[index].connection.is_none() {
+                    self.next(index, now, pace);
+                }
+            }
+        }
+    }
+
+    fn report(
+        &self,
+        window: &Window,
+        processor_ns: Option<u64>,
+        raised_descriptor_limit: Option<(u64, u64)>,
+    ) -> Report {
+        let settings = self.settings;
+        let seconds = window.elapsed as f64 / 1e9;
+        let share = |part: f64| if seconds > 0.0 { part / seconds } else { 0.0 };
+        let utilisation = processor_ns.map(|used| share(used as f64 / 1e9));
+        Report {
+            requests: self.requests,
+            seconds,
+            requests_per_second: share(self.requests as f64),
+            latency: Latency::from(&self.latency),
+            uncorrected: settings.rate.map(|_| Latency::from(&self.uncorrected)),
+            errors: self.errors.clone(),
+            connections: settings.connections,
+            active: settings.active,
+            utilisation,
+            // An open loop spins while it waits for the next request to be due.
+            saturated: settings.rate.is_none() && utilisation.is_some_and(|u| u > SATURATED),
+            rate: settings.rate,
+            missed_rate: window.missed_rate,
+            closes_first: settings.short.then(|| "client".to_owned()),
+            spread_sources: self.spread_sources,
+            raised_descriptor_limit,
+            pinned: settings.pin,
+        }
+    }
+}
+
+impl Slot {
+    fn is_busy(&self) -> bool {
+        self.connection.as_ref().is_some_and(|connection| connection.busy)
+    }
+}
+
+/// Says whether the system lets a socket bind to any address of 127.0.0.0/8, as Linux and
+/// Windows do, and the target is there.
+fn can_spread(target: SocketAddr) -> bool {
+    matches!(target, SocketAddr::V4(target) if target.ip().is_loopback())
+        && TcpListener::bind((source(0), 0)).is_ok()
+}
+
+/// How long something lasts before a progress bar is worth it.
+const SHOWN: Duration = Duration::from_secs(2);
+
+fn bar(length: u64, name: &'static str, shown: bool) -> ProgressBar {
+    if !shown {
+        return ProgressBar::hidden();
+    }
+    // The template is a constant that the tests draw.
+    let style = ProgressStyle::with_template("{prefix} {bar:40} {percent} % {msg}")
+        .unwrap_or_else(|_| ProgressStyle::default_bar());
+    ProgressBar::new(length).with_style(style).with_prefix(name)
+}

@@ -1,0 +1,202 @@
+//! What a load run found, as JSON and as text.
+
+use std::fmt::Write as _;
+
+use hdrhistogram::Histogram;
+use serde::{Deserialize, Serialize};
+
+use crate::units;
+
+/// The share of one processor above which the load generator itself was the limit.
+pub const SATURATED: f64 = 0.95;
+
+/// What a load run found.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Report {
+    /// Requests whose echo came back complete and right.
+    pub requests: u64,
+    /// From the first request to the last echo, in seconds.
+    pub seconds: f64,
+    /// Requests a second.
+    pub requests_per_second: f64,
+    /// Closed loop: from sending a request to its complete echo. Open loop: from the moment
+    /// at which it should have been sent. Short connections: from `connect` on.
+    pub latency: Latency,
+    /// Open loop only: from the moment at which the request was really sent. It hides the
+    /// time that a request waited for its turn.
+    pub uncorrected: Option<Latency>,
+    /// What went wrong.
+    pub errors: Errors,
+    /// How many connections were held at the same time.
+    pub connections: usize,
+    /// How many of them made requests.
+    pub active: usize,
+    /// The processor time that the load generator used, as a share of one processor.
+    pub utilisation: Option<f64>,
+    /// The load generator used more than 95 % of a processor: it was the limit.
+    pub saturated: bool,
+    /// Open loop only: the rate asked for, in requests a second.
+    pub rate: Option<f64>,
+    /// Open loop only: fewer than 99 % of the requests that were due were made.
+    pub missed_rate: bool,
+    /// Short connections only: which side closes first.
+    pub closes_first: Option<String>,
+    /// Short connections only: whether their source addresses were spread over 127.0.0.0/8.
+    pub spread_sources: bool,
+    /// The soft limit of descriptors before and after, if it was raised.
+    pub raised_descriptor_limit: Option<(u64, u64)>,
+    /// The processor that the load generator was pinned to.
+    pub pinned: Option<usize>,
+}
+
+/// A distribution of latencies, in nanoseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Latency {
+    /// The mean.
+    pub mean_ns: f64,
+    /// Half of the requests took no longer.
+    pub p50_ns: u64,
+    /// 99 % of the requests took no longer.
+    pub p99_ns: u64,
+    /// 99.9 % of the requests took no longer.
+    pub p999_ns: u64,
+    /// The slowest request.
+    pub max_ns: u64,
+}
+
+impl From<&Histogram<u64>> for Latency {
+    fn from(histogram: &Histogram<u64>) -> Self {
+        Latency {
+            mean_ns: histogram.mean(),
+            p50_ns: histogram.value_at_quantile(0.5),
+            p99_ns: histogram.value_at_quantile(0.99),
+            p999_ns: histogram.value_at_quantile(0.999),
+            max_ns: histogram.max(),
+        }
+    }
+}
+
+/// How many connections failed, by what went wrong, and what the first one said.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Errors {
+    /// Connections that could not be established.
+    pub connect: u64,
+    /// Connections that failed or were closed by the server.
+    pub broken: u64,
+    /// Connections on which no answer came in time.
+    pub timed_out: u64,
+    /// Connections on which something else came back than was sent.
+    pub wrong: u64,
+    /// The text of the first error.
+    pub first: Option<String>,
+}
+
+impl Errors {
+    /// All of them.
+    pub fn total(&self) -> u64 {
+        self.connect + self.broken + self.timed_out + self.wrong
+    }
+}
+
+impl Report {
+    /// Says why the run must count as failed, if it must: a wrong byte, or nothing answered.
+    pub fn failure(&self) -> Option<String> {
+        let first = self.errors.first.as_deref().unwrap_or("no request was made");
+        if self.errors.wrong > 0 {
+            Some(format!("wrong bytes came back: {first}"))
+        } else if self.requests == 0 {
+            Some(first.to_owned())
+        } else {
+            None
+        }
+    }
+
+    /// Writes the report for a person to read, with a line's end behind each line.
+    pub fn text(&self) -> String {
+        let mut text = String::new();
+        // Writing into a String cannot fail.
+        let _ = self.write(&mut text);
+        text
+    }
+
+    fn write(&self, out: &mut String) -> std::fmt::Result {
+        writeln!(
+            out,
+            "{} requests in {} on {} connections, {} of them active: {} requests/s",
+            units::count(self.requests),
+            units::time(self.seconds * 1e9),
+            units::count(self.connections as u64),
+            units::count(self.active as u64),
+            units::rate(self.requests_per_second),
+        )?;
+        let name = match (self.rate, &self.closes_first) {
+            (Some(_), _) => "latency from the intended time",
+            (None, Some(_)) => "latency from connect to echo",
+            (None, None) => "latency",
+        };
+        writeln!(out, "{}", quantiles(name, &self.latency))?;
+        if let Some(uncorrected) = &self.uncorrected {
+            writeln!(out, "{}", quantiles("uncorrected, from sending", uncorrected))?;
+        }
+        if let Some(utilisation) = self.utilisation {
+            writeln!(
+                out,
+                "load generator: {} of a processor{}",
+                units::percent(utilisation),
+                if self.saturated { ", saturated: it was the limit, not the server" } else { "" },
+            )?;
+        }
+        if let (Some(rate), true) = (self.rate, self.missed_rate) {
+            writeln!(
+                out,
+                "missed rate: {} requests/s were asked for; server or load generator cannot keep up",
+                units::rate(rate),
+            )?;
+        }
+        if let Some(side) = &self.closes_first {
+            writeln!(
+                out,
+                "short connections: the {side} closes first, {}",
+                if self.spread_sources {
+                    "sources spread over 127.0.0.0/8"
+                } else {
+                    "one source address: ports in TIME_WAIT may limit this run"
+                },
+            )?;
+        }
+        if let Some((soft, hard)) = self.raised_descriptor_limit {
+            writeln!(
+                out,
+                "descriptor limit raised from {} to {}",
+                units::count(soft),
+                units::count(hard),
+            )?;
+        }
+        if let Some(processor) = self.pinned {
+            writeln!(out, "pinned to processor {processor}")?;
+        }
+        if self.errors.total() > 0 {
+            writeln!(
+                out,
+                "errors: {} could not connect, {} broken, {} timed out, {} with wrong bytes; the first: {}",
+                self.errors.connect,
+                self.errors.broken,
+                self.errors.timed_out,
+                self.errors.wrong,
+                self.errors.first.as_deref().unwrap_or(""),
+            )?;
+        }
+        Ok(())
+    }
+}
+
+fn quantiles(name: &str, latency: &Latency) -> String {
+    let time = |nanoseconds: u64| units::time(nanoseconds as f64);
+    format!(
+        "{name}: p50 {}, p99 {}, p99.9 {}, max {}",
+        time(latency.p50_ns),
+        time(latency.p99_ns),
+        time(latency.p999_ns),
+        time(latency.max_ns),
+    )
+}

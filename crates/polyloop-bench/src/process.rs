@@ -1,0 +1,301 @@
+//! What the operating system knows about this process: processor time, context
+//! switches, memory, threads, descriptor limits, and the processors it may run on.
+//!
+//! This is the one place of the crate that asks which system it was compiled for.
+//! What a system does not tell is `None`, never zero.
+
+use serde::{Deserialize, Serialize};
+
+/// The processor time and context switches of this process since it started.
+///
+/// Threads that have ended count, which is why a server is asked for its own figures
+/// rather than watched from outside.
+///
+/// # Portability
+///
+/// From `getrusage(RUSAGE_SELF)` on Unix. Windows tells none of it here.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Usage {
+    /// Processor time in user mode, in nanoseconds.
+    pub user_ns: Option<u64>,
+    /// Processor time in the kernel, in nanoseconds.
+    pub system_ns: Option<u64>,
+    /// How often a thread gave the processor up to wait for something.
+    pub voluntary_switches: Option<u64>,
+    /// How often a thread had the processor taken away.
+    pub involuntary_switches: Option<u64>,
+}
+
+impl Usage {
+    /// User plus system time, in nanoseconds.
+    pub fn processor_ns(&self) -> Option<u64> {
+        Some(self.user_ns? + self.system_ns?)
+    }
+
+    /// What was used since `start`.
+    pub fn since(&self, start: &Usage) -> Usage {
+        Usage {
+            user_ns: difference(self.user_ns, start.user_ns),
+            system_ns: difference(self.system_ns, start.system_ns),
+            voluntary_switches: difference(self.voluntary_switches, start.voluntary_switches),
+            involuntary_switches: difference(self.involuntary_switches, start.involuntary_switches),
+        }
+    }
+
+    /// Context switches of both kinds.
+    pub fn switches(&self) -> Option<u64> {
+        Some(self.voluntary_switches? + self.involuntary_switches?)
+    }
+}
+
+/// The growth of a figure that only grows, if both ends of it are known.
+pub(crate) fn difference(end: Option<u64>, start: Option<u64>) -> Option<u64> {
+    Some(end?.saturating_sub(start?))
+}
+
+/// The memory and the threads of this process at this moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Memory {
+    /// Resident memory in bytes. What the kernel holds for sockets is not in it.
+    pub resident_bytes: Option<u64>,
+    /// Threads, the one that answers included.
+    ///
+    /// # Portability
+    ///
+    /// Linux only.
+    pub threads: Option<u64>,
+}
+
+/// Says whether a read that fills less than its buffer has emptied the socket, so that
+/// the next arrival is an event of its own.
+///
+/// # Portability
+///
+/// True where mio sits on epoll or kqueue. On Windows mio arms a socket again only when
+/// an operation on it says `WouldBlock`.
+pub const SHORT_READ_EMPTIES: bool = cfg!(unix);
+
+/// Says whether an error of a non-blocking `connect` means that it goes on in the background:
+/// `EINPROGRESS` on Unix, `WSAEWOULDBLOCK` on Windows.
+pub fn connect_goes_on(error: &std::io::Error) -> bool {
+    #[cfg(unix)]
+    if error.raw_os_error() == Some(nix::errno::Errno::EINPROGRESS as i32) {
+        return true;
+    }
+    error.kind() == std::io::ErrorKind::WouldBlock
+}
+
+/// Reads the processor time and the context switches used so far.
+#[cfg(unix)]
+pub fn usage() -> Usage {
+    use nix::sys::resource::{getrusage, UsageWho};
+
+    // getrusage(2) fails only for an unknown `who` or a bad address.
+    let Ok(usage) = getrusage(UsageWho::RUSAGE_SELF) else {
+        return Usage::default();
+    };
+    let nanoseconds = |time: nix::sys::time::TimeVal| {
+        let seconds = u64::try_from(time.tv_sec()).ok()?;
+        let microseconds = u64::try_from(time.tv_usec()).ok()?;
+        Some(seconds * 1_000_000_000 + microseconds * 1_000)
+    };
+    Usage {
+        user_ns: nanoseconds(usage.user_time()),
+        system_ns: nanoseconds(usage.system_time()),
+        voluntary_switches: u64::try_from(usage.voluntary_context_switches()).ok(),
+        involuntary_switches: u64::try_from(usage.involuntary_context_switches()).ok(),
+    }
+}
+
+/// Reads the processor time and the context switches used so far: this system does not tell.
+#[cfg(not(unix))]
+pub fn usage() -> Usage {
+    Usage::default()
+}
+
+/// Reads the resident memory and the number of threads.
+pub fn memory() -> Memory {
+    Memory {
+        resident_bytes: resident_bytes(),
+        threads: proc_field("/proc/self/status", "Threads:"),
+    }
+}
+
+/// The kernel's own sum over all mappings comes first: it is exact, and reading it costs a
+/// few hundred bytes. `memory_stats` would read the megabyte of `/proc/self/smaps` of a
+/// process with a thousand threads, and find that megabyte in its own answer.
+fn resident_bytes() -> Option<u64> {
+    proc_field("/proc/self/smaps_rollup", "Rss:")
+        .map(|kibibytes| kibibytes * 1024)
+        .or_else(|| Some(memory_stats::memory_stats()?.physical_mem as u64))
+}
+
+/// Reads the number behind `field` in one of Linux's status files; `None` where there is none.
+fn proc_field(path: &str, field: &str) -> Option<u64> {
+    let text = std::fs::read_to_string(path).ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix(field))?;
+    line.split_whitespace().next()?.parse().ok()
+}
+
+/// Raises the soft limit of open descriptors to the hard one.
+///
+/// Returns the limit before and after if it was raised, `None` if there was nothing to
+/// raise or the system has no such limit.
+#[cfg(unix)]
+pub fn raise_descriptor_limit() -> Option<(u64, u64)> {
+    use nix::sys::resource::{getrlimit, setrlimit, Resource};
+
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).ok()?;
+    if soft >= hard {
+        return None;
+    }
+    setrlimit(Resource::RLIMIT_NOFILE, hard, hard).ok()?;
+    Some((soft, hard))
+}
+
+/// Raises the soft limit of open descriptors: this system has none.
+#[cfg(not(unix))]
+pub fn raise_descriptor_limit() -> Option<(u64, u64)> {
+    None
+}
+
+/// Returns how many descriptors this process may hold open now, `None` without a limit.
+#[cfg(unix)]
+pub fn descriptor_limit() -> Option<u64> {
+    use nix::sys::resource::{getrlimit, Resource};
+
+    let (soft, _) = getrlimit(Resource::RLIMIT_NOFILE).ok()?;
+    (soft != nix::libc::RLIM_INFINITY).then_some(soft)
+}
+
+/// Returns how many descriptors this process may hold open now: this system has no limit.
+#[cfg(not(unix))]
+pub fn descriptor_limit() -> Option<u64> {
+    None
+}
+
+/// Returns the processors that this thread may run on, `None` where the system does not tell.
+///
+/// # Portability
+///
+/// Linux and Android.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub fn processors() -> Option<Vec<usize>> {
+    use nix::sched::{sched_getaffinity, CpuSet};
+    use nix::unistd::Pid;
+
+    let set = sched_getaffinity(Pid::from_raw(0)).ok()?;
+    Some((0..CpuSet::count()).filter(|&processor| set.is_set(processor).unwrap_or(false)).collect())
+}
+
+/// Returns the processors that this thread may run on: this system does not tell.
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+pub fn processors() -> Option<Vec<usize>> {
+    None
+}
+
+/// Pins this thread, and every thread that it starts from now on, to one processor.
+///
+/// # Errors
+///
+/// A processor that this process may not run on.
+///
+/// # Portability
+///
+/// Linux and Android; an error elsewhere.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub fn pin(processor: usize) -> std::io::Result<()> {
+    use nix::sched::{sched_setaffinity, CpuSet};
+    use nix::unistd::Pid;
+
+    let mut set = CpuSet::new();
+    set.set(processor)?;
+    sched_setaffinity(Pid::from_raw(0), &set)?;
+    Ok(())
+}
+
+/// Pins this thread to one processor: not possible on this system.
+///
+/// # Errors
+///
+/// Always.
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+pub fn pin(_processor: usize) -> std::io::Result<()> {
+    Err(std::io::Error::new(
+        std::io::ErrorKind::Unsupported,
+        "this system cannot pin a process to a processor",
+    ))
+}
+
+/// The machine that a result was measured on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Machine {
+    /// The operating system, as Rust names it.
+    pub system: String,
+    /// The kernel's release, where the system tells.
+    pub kernel: Option<String>,
+    /// The processor's architecture.
+    pub architecture: String,
+    /// The processor's model, where the system tells.
+    pub processor: Option<String>,
+    /// How many processors this process may use.
+    pub processors: usize,
+}
+
+/// Describes the machine that this process runs on.
+pub fn machine() -> Machine {
+    let read = |path: &str| std::fs::read_to_string(path).ok();
+    let model = read("/proc/cpuinfo").and_then(|text| {
+        let line = text.lines().find(|line| line.starts_with("model name"))?;
+        Some(line.split_once(':')?.1.trim().to_owned())
+    });
+    Machine {
+        system: std::env::consts::OS.to_owned(),
+        kernel: read("/proc/sys/kernel/osrelease").map(|text| text.trim().to_owned()),
+        architecture: std::env::consts::ARCH.to_owned(),
+        processor: model,
+        processors: std::thread::available_parallelism().map_or(1, usize::from),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[cfg(unix)]
+    fn usage_grows_with_work_and_keeps_threads_that_ended() {
+        let before = usage().processor_ns().unwrap();
+        let worker = std::thread::spawn(|| {
+            let start = usage().processor_ns().unwrap();
+            while usage().processor_ns().unwrap() < start + 20_000_000 {
+                std::hint::black_box(0);
+            }
+        });
+        worker.join().unwrap();
+        assert!(usage().processor_ns().unwrap() >= before + 20_000_000);
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn memory_sees_what_is_touched() {
+        const SIZE: usize = 64 << 20;
+        let before = memory().resident_bytes.unwrap();
+        let block = std::hint::black_box(vec![1u8; SIZE]);
+        let after = memory().resident_bytes.unwrap();
+        assert!(after >= before + SIZE as u64 / 2, "{before} then {after}");
+        assert!(memory().threads.unwrap() >= 1);
+        drop(block);
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn a_pinned_thread_has_one_processor() {
+        let last = *processors().unwrap().last().unwrap();
+        let seen = std::thread::spawn(move || {
+            pin(last).unwrap();
+            processors().unwrap()
+        });
+        assert_eq!(seen.join().unwrap(), [last]);
+    }
+}

@@ -1,0 +1,201 @@
+//! Servers of every kind to load, and the program to load them with.
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// How the program ended.
+#[derive(Debug)]
+pub struct Ended {
+    pub code: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+/// Runs the program to its end.
+pub fn polyloop(arguments: &[&str]) -> Ended {
+    let output = Command::new(env!("CARGO_BIN_EXE_polyloop"))
+        .args(arguments)
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    Ended {
+        code: output.status.code(),
+        stdout: String::from_utf8(output.stdout).unwrap(),
+        stderr: String::from_utf8(output.stderr).unwrap(),
+    }
+}
+
+/// The example server, which cargo builds along with the tests.
+pub fn peer() -> PathBuf {
+    let tests = std::env::current_exe().unwrap();
+    let profile = tests.parent().unwrap().parent().unwrap();
+    let program = format!("peer{}", std::env::consts::EXE_SUFFIX);
+    profile.join("examples").join(program)
+}
+
+/// A port that nobody listens on.
+pub fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// Asks again and again for something that must come to pass.
+pub fn until<T>(mut ask: impl FnMut() -> Option<T>) -> T {
+    let begun = Instant::now();
+    loop {
+        if let Some(answer) = ask() {
+            return answer;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(20), "it did not come to pass");
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
+#[derive(Default)]
+struct Counts {
+    accepted: AtomicU64,
+    closed: AtomicU64,
+    received: AtomicU64,
+}
+
+/// A connection that counts what comes in.
+pub struct Counted {
+    stream: TcpStream,
+    counts: Arc<Counts>,
+}
+
+impl Counted {
+    fn read(&mut self, buffer: &mut [u8]) -> usize {
+        let length = self.stream.read(buffer).unwrap_or(0);
+        self.counts.received.fetch_add(length as u64, Ordering::SeqCst);
+        length
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.counts.closed.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+/// A server with a thread for each connection, inside the test.
+pub struct Server {
+    pub address: SocketAddr,
+    counts: Arc<Counts>,
+}
+
+impl Server {
+    pub fn start(serve: impl Fn(Counted) + Clone + Send + 'static) -> Self {
+        Self::start_counting(move |_, stream| serve(stream))
+    }
+
+    /// The connections are numbered from zero.
+    pub fn start_counting(serve: impl Fn(u64, Counted) + Clone + Send + 'static) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let server = Server { address: listener.local_addr().unwrap(), counts: Arc::default() };
+        let counts = Arc::clone(&server.counts);
+        thread::spawn(move || {
+            for stream in listener.incoming().map_while(Result::ok) {
+                stream.set_nodelay(true).unwrap();
+                let number = counts.accepted.fetch_add(1, Ordering::SeqCst);
+                let counted = Counted { stream, counts: Arc::clone(&counts) };
+                let serve = serve.clone();
+                thread::spawn(move || serve(number, counted));
+            }
+        });
+        server
+    }
+
+    pub fn accepted(&self) -> u64 {
+        self.counts.accepted.load(Ordering::SeqCst)
+    }
+
+    pub fn received(&self) -> u64 {
+        self.counts.received.load(Ordering::SeqCst)
+    }
+
+    pub fn wait_until_all_closed(&self) {
+        until(|| (self.counts.closed.load(Ordering::SeqCst) == self.accepted()).then_some(()));
+    }
+}
+
+pub fn echo(stream: Counted) {
+    echo_with(stream, |_| {});
+}
+
+/// Echoes what `change` makes of it.
+pub fn echo_with(mut stream: Counted, mut change: impl FnMut(&mut [u8])) {
+    let mut buffer = [0; 16 * 1024];
+    loop {
+        let length = stream.read(&mut buffer);
+        change(&mut buffer[..length]);
+        if length == 0 || stream.stream.write_all(&buffer[..length]).is_err() {
+            return;
+        }
+    }
+}
+
+/// Echoes in pieces, each a write of its own.
+pub fn echo_pieces(mut stream: Counted, size: usize) {
+    let mut buffer = [0; 1024];
+    loop {
+        let length = stream.read(&mut buffer);
+        let mut pieces = buffer[..length].chunks(size);
+        if length == 0 || pieces.any(|piece| stream.stream.write_all(piece).is_err()) {
+            return;
+        }
+    }
+}
+
+/// Sends everything back twice.
+pub fn echo_twice(mut stream: Counted) {
+    let mut buffer = [0; 1024];
+    loop {
+        let length = stream.read(&mut buffer);
+        let twice = [&buffer[..length], &buffer[..length]].concat();
+        if length == 0 || stream.stream.write_all(&twice).is_err() {
+            return;
+        }
+    }
+}
+
+/// Echoes so many messages of 64 bytes and closes.
+pub fn echo_times(mut stream: Counted, times: usize) {
+    let mut message = [0; 64];
+    for _ in 0..times {
+        if stream.stream.read_exact(&mut message).is_err() {
+            return;
+        }
+        stream.stream.write_all(&message).unwrap();
+    }
+    let _ = stream.stream.shutdown(Shutdown::Both);
+}
+
+/// Reads and never answers.
+pub fn swallow(mut stream: Counted) {
+    while stream.read(&mut [0; 1024]) > 0 {}
+}
+
+/// The children of a process.
+#[cfg(target_os = "linux")]
+pub fn children(process: u32) -> Vec<u32> {
+    let tasks = std::fs::read_dir(format!("/proc/{process}/task")).into_iter().flatten();
+    tasks
+        .filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("children")).ok())
+        .flat_map(|text| text.split_whitespace().map(|id| id.parse().unwrap()).collect::<Vec<_>>())
+        .collect()
+}
+
+/// Says whether a process runs; one that ended and was not waited for does not.
+#[cfg(target_os = "linux")]
+pub fn is_alive(process: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
+    // pid (name) state
+    let state = stat.rsplit_once(')').and_then(|(_, rest)| rest.trim().chars().next());
+    !matches!(state, None | Some('Z' | 'X'))
+}

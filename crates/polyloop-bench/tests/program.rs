@@ -1,0 +1,347 @@
+//! The program as a user meets it: exit codes, messages, and processes that end.
+
+mod common;
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use polyloop_bench::compare::cell::Outcome;
+use polyloop_bench::compare::{table, Results};
+use polyloop_bench::control::{Listening, Stats};
+use polyloop_bench::load::Report;
+
+use common::{echo, free_port, peer, polyloop, Ended, Server};
+
+fn load(server: &Server, arguments: &str) -> Ended {
+    let target = server.address.to_string();
+    let mut words = vec!["load", "--target", &target, "--warmup", "0s"];
+    words.extend(arguments.split_whitespace());
+    polyloop(&words)
+}
+
+fn report(ended: &Ended) -> Report {
+    serde_json::from_str(&ended.stdout).unwrap_or_else(|error| panic!("{error}: {ended:?}"))
+}
+
+#[test]
+fn load_makes_exactly_the_requests_asked_for() {
+    let server = Server::start(echo);
+    let ended = load(&server, "--requests 1000 --connections 8 --json");
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    let report = report(&ended);
+    assert_eq!((report.requests, report.errors.total()), (1000, 0));
+    assert!(report.latency.p50_ns > 0 && report.latency.max_ns >= report.latency.p99_ns);
+    server.wait_until_all_closed();
+    assert_eq!(server.accepted(), 8);
+    // Eight more: each connection exchanges one request before anything is measured.
+    assert_eq!(server.received(), 1008 * 64);
+}
+
+#[test]
+fn load_checks_messages_of_any_size_in_any_pieces() {
+    let dribble = Server::start(|stream| common::echo_pieces(stream, 1));
+    let ended = load(&dribble, "--requests 50 --connections 3 --size 37 --json");
+    assert_eq!(report(&ended).requests, 50, "{ended:?}");
+
+    let large = Server::start(echo);
+    let ended = load(&large, "--requests 20 --connections 2 --size 3000001 --json");
+    assert_eq!(report(&ended).requests, 20, "{ended:?}");
+}
+
+#[test]
+fn most_connections_may_be_idle() {
+    let server = Server::start(echo);
+    let ended = load(&server, "--requests 200 --connections 300 --active 3 --json");
+    assert_eq!(report(&ended).requests, 200, "{ended:?}");
+    server.wait_until_all_closed();
+    assert_eq!(server.accepted(), 300);
+    assert_eq!(server.received(), 500 * 64);
+}
+
+#[test]
+fn short_connections_make_one_request_each() {
+    let server = Server::start(echo);
+    let ended = load(&server, "--short --requests 500 --connections 16 --json");
+    let report = report(&ended);
+    assert_eq!((report.requests, report.errors.total()), (500, 0), "{ended:?}");
+    assert_eq!(report.closes_first.as_deref(), Some("client"));
+    server.wait_until_all_closed();
+    assert_eq!((server.accepted(), server.received()), (500, 500 * 64));
+}
+
+#[test]
+fn an_open_loop_keeps_its_schedule_through_silence() {
+    let server = Server::start(echo);
+    let ended = load(&server, "--rate 40 --requests 8 --connections 2 --json");
+    let report = report(&ended);
+    assert_eq!((report.requests, report.missed_rate), (8, false), "{ended:?}");
+    // The last of them is due 175 ms after the first.
+    assert!(report.seconds >= 0.175, "{report:?}");
+    assert!(report.uncorrected.unwrap().max_ns <= report.latency.max_ns);
+}
+
+#[test]
+fn an_open_loop_charges_a_stall_to_every_request_that_waited() {
+    // Each answer takes 20 ms and one is due every 10 ms.
+    let server = Server::start(|stream| {
+        common::echo_with(stream, |_| std::thread::sleep(Duration::from_millis(20)))
+    });
+    let ended = load(&server, "--rate 100 --duration 600ms --connections 1 --json");
+    let report = report(&ended);
+    assert!(report.missed_rate, "{report:?}");
+    let uncorrected = report.uncorrected.unwrap();
+    assert!(report.latency.p50_ns > 3 * uncorrected.p50_ns, "{report:?}");
+}
+
+#[test]
+fn a_wrong_byte_is_found() {
+    let server = Server::start(|stream| {
+        let mut seen = 0;
+        common::echo_with(stream, |bytes| {
+            let before = seen;
+            seen += bytes.len();
+            if (before..seen).contains(&1000) {
+                bytes[1000 - before] ^= 1;
+            }
+        });
+    });
+    let ended = load(&server, "--requests 100 --connections 1");
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    // Byte 1000 is in the sixteenth message of 64 bytes.
+    assert!(ended.stderr.contains("request 16: byte 40 is"), "{ended:?}");
+    assert!(ended.stdout.contains("1 with wrong bytes"), "{ended:?}");
+}
+
+#[test]
+fn too_many_bytes_are_wrong_too() {
+    let server = Server::start(|stream| common::echo_twice(stream));
+    let ended = load(&server, "--requests 100 --connections 1");
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    assert!(ended.stderr.contains("more came back than were sent"), "{ended:?}");
+}
+
+#[test]
+fn a_server_that_is_silent_or_hangs_up_is_an_error() {
+    let silent = Server::start(common::swallow);
+    let ended = load(&silent, "--requests 5 --connections 2 --timeout 200ms");
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    assert!(ended.stderr.contains("no answer in time"), "{ended:?}");
+    assert_eq!(ended.stderr.lines().count(), 1, "{ended:?}");
+
+    let rude = Server::start(drop);
+    let ended = load(&rude, "--requests 5 --connections 2");
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+
+    // One of two connections breaks: the other goes on, and the report says so.
+    let half = Server::start_counting(|number, stream| {
+        if number == 0 {
+            common::echo_times(stream, 2);
+        } else {
+            echo(stream);
+        }
+    });
+    let ended = load(&half, "--requests 50 --connections 2 --json");
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    let report = report(&ended);
+    assert_eq!(report.errors.broken, 1, "{report:?}");
+    assert!(report.requests >= 49, "{report:?}");
+}
+
+#[test]
+fn a_refused_target_is_one_line_and_exit_code_1() {
+    let target = format!("127.0.0.1:{}", free_port());
+    for kind in [&["--connections", "4"][..], &["--short"]] {
+        let ended = polyloop(&[&["load", "--target", &target], kind].concat());
+        assert_eq!(ended.code, Some(1), "{ended:?}");
+        assert!(ended.stderr.lines().last().unwrap().contains("refused"), "{ended:?}");
+    }
+}
+
+#[test]
+fn a_mistake_is_one_line_and_exit_code_2() {
+    let mistakes: [(&[&str], &str); 7] = [
+        (&["serve", "--model", "kqueue"], "mio, poll, thread"),
+        (&["serve", "--protocol", "gopher"], "echo"),
+        (&["serve", "--listen", "nowhere"], "HOST:PORT"),
+        (&["compare", "--models", "mio,kqueue"], "mio, poll, thread"),
+        (&["compare", "--scenarios", "lazy"], "active, idle, short"),
+        (&["load"], "--target"),
+        (&["load", "--target", "127.0.0.1:1", "--active", "9", "--connections", "3"], "--active 9"),
+    ];
+    for (arguments, hint) in mistakes {
+        let ended = polyloop(arguments);
+        assert_eq!(ended.code, Some(2), "{arguments:?} {ended:?}");
+        assert_eq!(ended.stderr.lines().count(), 1, "{arguments:?} {ended:?}");
+        assert!(ended.stderr.contains(hint), "{arguments:?} {ended:?}");
+    }
+}
+
+#[test]
+#[cfg(unix)]
+fn too_few_descriptors_are_explained() {
+    let program = env!("CARGO_BIN_EXE_polyloop");
+    let output = Command::new("sh")
+        .args(["-c", "ulimit -n 100; exec \"$0\" load --target 127.0.0.1:1 --connections 200"])
+        .arg(program)
+        .output()
+        .unwrap();
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert!(text.contains("216 descriptors") && text.contains("ulimit -Hn"), "{text}");
+    assert_eq!(text.lines().count(), 1, "{text}");
+}
+
+#[test]
+fn a_controlled_server_answers_and_ends_with_its_input() {
+    let mut server = Command::new(peer())
+        .args(["--listen", "127.0.0.1:0", "--control"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdin = server.stdin.take().unwrap();
+    let mut lines = BufReader::new(server.stdout.take().unwrap()).lines();
+    let mut line = || lines.next().unwrap().unwrap();
+
+    let listening: Listening = serde_json::from_str(&line()).unwrap();
+    assert_ne!(listening.listening.port(), 0);
+    stdin.write_all(b"stats\nnonsense\nmemory\n").unwrap();
+    let _: Stats = serde_json::from_str(&line()).unwrap();
+    assert_eq!(line(), "{\"unknown\":\"nonsense\"}");
+    assert!(line().contains("resident_bytes"));
+    drop(stdin);
+    assert!(server.wait().unwrap().success());
+}
+
+#[test]
+fn a_port_in_use_is_explained() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let output = Command::new(peer()).args(["--listen", &address]).output().unwrap();
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert!(text.contains("the port is in use"), "{text}");
+}
+
+/// A comparison of the example peer with itself and a program that does not exist.
+fn compare(out: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_polyloop"));
+    command
+        .args(["compare", "--models", "", "--peer"])
+        .arg(format!("peer={}", peer().display()))
+        .args(["--peer", "ghost=no-such-program"])
+        .args(["--warmup", "10ms", "--connections", "8", "--out"])
+        .arg(out)
+        .stdin(Stdio::null());
+    command
+}
+
+#[test]
+fn a_comparison_measures_what_it_can_and_gives_reasons_for_the_rest() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("new").join("results.json");
+    let output = compare(&out)
+        .args(["--rounds", "2", "--duration", "50ms", "--seed", "7"])
+        .output()
+        .unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{text}{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(text.matches("ghost").count(), 6, "{text}");
+    assert!(text.contains("cannot start no-such-program"), "{text}");
+    assert!(text.lines().all(|line| line.chars().count() <= 100), "{text}");
+
+    let saved = std::fs::read_to_string(&out).unwrap();
+    let results: Results = serde_json::from_str(&saved).unwrap();
+    assert_eq!((results.rounds_done, results.setup.seed), (2, 7));
+    assert_eq!(results.cells.len(), 2 * 3 * 3);
+    // What was printed is drawn from what was saved, and from nothing else.
+    assert_eq!(table::draw(&results), text);
+    for cell in &results.cells {
+        match (&cell.outcome, cell.contestant.as_str()) {
+            (Outcome::Failed(_), "ghost") => {}
+            (Outcome::Measured(measured), "peer" | "peer (again)") => {
+                assert!(measured.load.requests > 0);
+                assert_eq!(measured.load.errors.total(), 0);
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    // No partial file is left behind.
+    assert_eq!(std::fs::read_dir(out.parent().unwrap()).unwrap().count(), 1);
+}
+
+#[test]
+fn a_comparison_of_nothing_that_runs_fails() {
+    let folder = tempfile::tempdir().unwrap();
+    let ended = polyloop(&[
+        "compare",
+        "--models",
+        "",
+        "--peer",
+        "ghost=no-such-program",
+        "--rounds",
+        "1",
+        "--out",
+        folder.path().join("results.json").to_str().unwrap(),
+    ]);
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    assert!(ended.stderr.contains("nothing could be measured"), "{ended:?}");
+    assert!(ended.stdout.contains("cannot run"), "{ended:?}");
+}
+
+#[test]
+fn results_that_cannot_be_saved_are_known_before_anything_runs() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let inside = file.path().join("results.json");
+    let ended = polyloop(&["compare", "--out", inside.to_str().unwrap()]);
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    assert!(ended.stderr.contains("cannot save the results"), "{ended:?}");
+    assert_eq!(ended.stderr.lines().count(), 1, "{ended:?}");
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn killing_a_comparison_leaves_no_process() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut parent = compare(&folder.path().join("results.json"))
+        .args(["--scenarios", "active", "--rounds", "1000", "--duration", "20s"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    // A server and a load generator.
+    let children = common::until(|| {
+        let children = common::children(parent.id());
+        (children.len() == 2).then_some(children)
+    });
+    parent.kill().unwrap();
+    parent.wait().unwrap();
+    for child in children {
+        common::until(|| (!common::is_alive(child)).then_some(()));
+    }
+}
+
+#[test]
+#[cfg(unix)]
+fn an_interrupt_says_what_was_saved() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("results.json");
+    let parent = compare(&out)
+        .args(["--scenarios", "active", "--rounds", "1000", "--duration", "20ms"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    common::until(|| out.exists().then_some(()));
+    let sent = Command::new("kill").args(["-INT", &parent.id().to_string()]).status().unwrap();
+    assert!(sent.success());
+    let output = parent.wait_with_output().unwrap();
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(130), "{text}");
+    assert!(text.contains("saved in") && text.contains("results.json"), "{text}");
+    let saved: Results = serde_json::from_str(&std::fs::read_to_string(&out).unwrap()).unwrap();
+    assert!(saved.rounds_done >= 1);
+}

@@ -1,0 +1,314 @@
+//! One connection on one thread.
+
+use std::cell::OnceCell;
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, SocketAddr};
+use std::sync::atomic::Ordering;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::outbox::Outbox;
+use super::Member;
+use crate::machine::{Environment, Machine, Peer, Step};
+use crate::{Closed, Config, Handle, Protocol, Tick, TimerId, Timers, Token};
+
+/// What one read takes at most.
+const BUFFER: usize = 16 * 1024;
+
+/// A connection has a driver of its own, and needs no name.
+const TOKEN: Token = Token::new(0, 0);
+
+/// Serves a connection until it ends.
+pub(super) fn drive<P: Protocol>(
+    member: &Arc<Member>,
+    peer: SocketAddr,
+    protocol: &mut P,
+    config: &Config,
+) -> Closed {
+    let outbox = OnceCell::new();
+    let handle = || {
+        let outbox: &Arc<Outbox> = outbox.get_or_init(|| Outbox::new(Arc::clone(member), config));
+        Handle::new(Arc::clone(outbox) as _, TOKEN)
+    };
+    let now = Tick::now();
+    let driven = Driven {
+        member,
+        config,
+        peer: &peer.into(),
+        outbox: &outbox,
+        handle: &handle,
+        machine: Machine::new(now),
+        protocol,
+        output: Vec::new(),
+        timers: Timers::new(),
+        now,
+        read_timeout: None,
+    };
+    let reason = driven.run();
+    if let Some(outbox) = outbox.get() {
+        outbox.end();
+    }
+    reason
+}
+
+struct Driven<'a, P> {
+    member: &'a Member,
+    config: &'a Config,
+    peer: &'a Peer,
+    /// Made when the protocol makes its first handle: from then on, output has several authors.
+    outbox: &'a OnceCell<Arc<Outbox>>,
+    handle: &'a dyn Fn() -> Handle,
+    machine: Machine,
+    protocol: &'a mut P,
+    output: Vec<u8>,
+    timers: Timers,
+    now: Tick,
+    /// What the socket's receive timeout is set to.
+    read_timeout: Option<Duration>,
+}
+
+/// The connection ends for this reason.
+type Ended = Result<(), Closed>;
+
+impl<P: Protocol> Driven<'_, P> {
+    fn run(mut self) -> Closed {
+        match self.serve() {
+            Ok(never) => match never {},
+            Err(reason) => reason,
+        }
+    }
+
+    fn serve(&mut self) -> Result<std::convert::Infallible, Closed> {
+        if let Some(limit) = self.config.write {
+            self.member.counters.other_calls.add(1);
+            let limit = limit.max(SHORTEST);
+            self.member.stream.set_write_timeout(Some(limit)).map_err(failed)?;
+        }
+        let mut buffer = vec![0; BUFFER];
+        let mut due = Vec::new();
+        self.tell(|machine, protocol, environment| machine.opened(protocol, environment));
+        self.settle()?;
+        loop {
+            if self.machine.interest().is_readable() {
+                self.read(&mut buffer)?;
+            } else {
+                self.wait()?;
+            }
+            if !self.timers.is_empty() {
+                self.timers.collect_due(self.now, &mut due);
+                for timer in due.drain(..) {
+                    self.fire(timer)?;
+                }
+            }
+        }
+    }
+
+    /// Waits for input, for the next deadline at most.
+    fn read(&mut self, buffer: &mut [u8]) -> Ended {
+        self.set_read_timeout()?;
+        self.member.counters.reads.add(1);
+        let read = (&self.member.stream).read(buffer);
+        self.now = Tick::now();
+        match read {
+            Ok(0) => {
+                self.check_ends()?;
+                if self.member.draining.load(Ordering::SeqCst) {
+                    return Err(Closed::Drained);
+                }
+                self.tell(|machine, protocol, environment| machine.ended(protocol, environment));
+                self.settle()
+            }
+            Ok(count) => {
+                log::trace!("read {count} bytes");
+                let input = &buffer[..count];
+                self.tell(|machine, protocol, environment| {
+                    machine.received(protocol, environment, input);
+                });
+                self.settle()?;
+                self.check_drain()
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(()),
+            Err(error) if is_timeout(&error) => {
+                // Whatever it was set for: the next wait sets it anew.
+                self.member.counters.would_blocks.add(1);
+                self.check_deadline()?;
+                self.lengthen_read_timeout()
+            }
+            Err(error) => {
+                self.check_ends()?;
+                Err(Closed::from_error(&error))
+            }
+        }
+    }
+
+    /// Waits while there is nothing to read: the input is at its end, or the protocol paused it.
+    /// A timer is due, or somebody ends the connection and unparks its thread.
+    fn wait(&mut self) -> Ended {
+        self.check_idle_ends()?;
+        match self.next_deadline() {
+            Some(deadline) => std::thread::park_timeout(deadline.since(self.now)),
+            None => std::thread::park(),
+        }
+        self.now = Tick::now();
+        self.check_idle_ends()?;
+        self.check_deadline()
+    }
+
+    fn fire(&mut self, timer: TimerId) -> Ended {
+        if self.timers.take(timer).is_some() {
+            self.member.counters.timers.add(1);
+            self.tell(|machine, protocol, environment| {
+                machine.timer(protocol, environment, timer);
+            });
+            self.settle()?;
+        }
+        Ok(())
+    }
+
+    fn tell(&mut self, tell: impl FnOnce(&mut Machine, &mut P, Environment<'_>)) {
+        let environment = Environment {
+            config: self.config,
+            now: self.now,
+            output: &mut self.output,
+            timers: &mut self.timers,
+            token: TOKEN,
+            peer: self.peer,
+            handle: self.handle,
+        };
+        tell(&mut self.machine, self.protocol, environment);
+    }
+
+    /// Writes what came of what was told.
+    fn settle(&mut self) -> Ended {
+        loop {
+            let (member, outbox) = (self.member, self.outbox);
+            let mut step = Step::Wait;
+            self.tell(|machine, protocol, environment| {
+                step = machine.settle(protocol, environment, |bytes| match outbox.get() {
+                    Some(outbox) => outbox.push(bytes),
+                    None => write(member, bytes),
+                });
+            });
+            if step == Step::HalfClose {
+                if let Some(outbox) = self.outbox.get() {
+                    outbox.wait_until_empty()?;
+                }
+                self.member.counters.other_calls.add(1);
+                // An error is that of a connection that is gone, which the next read tells.
+                let _ = self.member.stream.shutdown(Shutdown::Write);
+                step = self.machine.step();
+            }
+            if let Step::Close(reason) = step {
+                if let (Closed::Finished, Some(outbox)) = (reason, self.outbox.get()) {
+                    outbox.wait_until_empty()?;
+                }
+                return Err(reason);
+            }
+            if let Some(outbox) = self.outbox.get() {
+                outbox.wait_for_room()?;
+            }
+            if !self.machine.interest().is_writable() {
+                return Ok(());
+            }
+            if !self.machine.is_flushed() {
+                // `write` has waited for as long as a peer may take nothing.
+                return Err(Closed::WriteTimeout);
+            }
+            self.now = Tick::now();
+            self.check_ends()?;
+        }
+    }
+
+    /// The nearest of the connection's deadlines and timers.
+    fn next_deadline(&mut self) -> Option<Tick> {
+        let deadline = self.machine.deadline(self.config).map(|(deadline, _)| deadline);
+        [deadline, self.timers.next_deadline()].into_iter().flatten().min()
+    }
+
+    fn check_deadline(&mut self) -> Ended {
+        match self.machine.deadline(self.config) {
+            Some((deadline, reason)) if deadline <= self.now => Err(reason),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether somebody else ended the connection.
+    fn check_ends(&self) -> Ended {
+        if self.member.stopped.load(Ordering::SeqCst) {
+            return Err(Closed::Stopped);
+        }
+        match self.outbox.get() {
+            Some(outbox) => outbox.check(),
+            None => Ok(()),
+        }
+    }
+
+    /// As [`check_ends`](Self::check_ends), for a connection that has nothing to read.
+    fn check_idle_ends(&self) -> Ended {
+        self.check_ends()?;
+        if self.member.draining.load(Ordering::SeqCst) && self.machine.is_quiet() {
+            return Err(Closed::Drained);
+        }
+        Ok(())
+    }
+
+    /// A drain ends the connection between two messages, and wakes it only there.
+    fn check_drain(&self) -> Ended {
+        let busy = !self.machine.is_quiet();
+        if self.member.busy.load(Ordering::Relaxed) != busy {
+            self.member.busy.store(busy, Ordering::SeqCst);
+            if !busy && self.member.draining.load(Ordering::SeqCst) {
+                return Err(Closed::Drained);
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes the receive timeout as short as the nearest deadline asks.
+    fn set_read_timeout(&mut self) -> Ended {
+        let Some(deadline) = self.next_deadline() else { return Ok(()) };
+        let left = deadline.since(self.now).max(SHORTEST);
+        match self.read_timeout {
+            // Nearer by less than a hundredth is not nearer: an idle deadline that has just
+            // moved away would else be set again at every read.
+            Some(now) if left + now / 100 >= now => Ok(()),
+            _ => self.change_read_timeout(Some(left)),
+        }
+    }
+
+    /// A timeout that ran out with nothing due was set for something that is over.
+    fn lengthen_read_timeout(&mut self) -> Ended {
+        let left = self.next_deadline().map(|deadline| deadline.since(self.now).max(SHORTEST));
+        self.change_read_timeout(left)
+    }
+
+    fn change_read_timeout(&mut self, timeout: Option<Duration>) -> Ended {
+        self.member.counters.other_calls.add(1);
+        self.member.stream.set_read_timeout(timeout).map_err(failed)?;
+        self.read_timeout = timeout;
+        Ok(())
+    }
+}
+
+/// A timeout of zero means none at all, and some systems count milliseconds.
+const SHORTEST: Duration = Duration::from_millis(1);
+
+fn write(member: &Member, bytes: &[u8]) -> io::Result<usize> {
+    loop {
+        member.counters.writes.add(1);
+        match (&member.stream).write(bytes) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if is_timeout(&error) => return Err(io::ErrorKind::WouldBlock.into()),
+            done => return done,
+        }
+    }
+}
+
+/// A socket's timeout is `WouldBlock` on Unix and `TimedOut` on Windows.
+fn is_timeout(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)
+}
+
+fn failed(error: io::Error) -> Closed {
+    Closed::from_error(&error)
+}

@@ -1,0 +1,231 @@
+//! Output with several authors: the connection's own thread, and whoever has a handle.
+
+use std::io::{self, Write};
+use std::net::Shutdown;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::thread;
+
+use super::Member;
+use crate::handle::Remote;
+use crate::{Closed, Config, Token};
+
+/// What is to be written on a connection that others send on as well.
+///
+/// A sender writes what the kernel takes, under the lock and without blocking. If something is
+/// left, the sender who finds it so starts a thread that writes the rest, blocking, and ends when
+/// there is none: a reader who keeps up costs no thread, and one who is slow holds up nobody else.
+/// The connection's own thread sends in the same way, and then waits while more is queued than the
+/// high-water mark allows.
+pub(super) struct Outbox {
+    /// For the thread that flushes.
+    myself: Weak<Outbox>,
+    pending: Mutex<Pending>,
+    /// Something was written, or the connection is to end.
+    moved: Condvar,
+    high_water: usize,
+    low_water: usize,
+    max_output: usize,
+}
+
+struct Pending {
+    /// `None` once the connection has ended: a forgotten handle keeps no socket open.
+    member: Option<Arc<Member>>,
+    bytes: Vec<u8>,
+    /// Bytes that the flushing thread has taken and not written yet.
+    in_flight: usize,
+    flushing: bool,
+    closing: bool,
+    broken: Option<Closed>,
+    /// System calls made here, by whichever thread.
+    calls: u64,
+}
+
+impl Pending {
+    fn len(&self) -> usize {
+        self.bytes.len() + self.in_flight
+    }
+
+    /// Ends the connection: the thread that reads it sees the end of input and looks here.
+    fn shut_down(&mut self, reason: Closed) {
+        self.broken.get_or_insert(reason);
+        if let Some(member) = &self.member {
+            // A connection that is gone already needs no wake.
+            let _ = member.stream.shutdown(Shutdown::Both);
+            member.thread.unpark();
+        }
+    }
+}
+
+impl Outbox {
+    pub(super) fn new(member: Arc<Member>, config: &Config) -> Arc<Outbox> {
+        Arc::new_cyclic(|myself| Outbox {
+            myself: myself.clone(),
+            pending: Mutex::new(Pending {
+                member: Some(member),
+                bytes: Vec::new(),
+                in_flight: 0,
+                flushing: false,
+                closing: false,
+                broken: None,
+                calls: 0,
+            }),
+            moved: Condvar::new(),
+            high_water: config.high_water,
+            low_water: config.low_water,
+            max_output: config.max_output,
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Pending> {
+        // The fields are whole between any two statements that can panic.
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Queues what the kernel does not take at once, and says how much was taken: all of it.
+    pub(super) fn push(&self, bytes: &[u8]) -> io::Result<usize> {
+        let mut pending = self.lock();
+        let Some(member) = pending.member.clone() else { return Ok(bytes.len()) };
+        if pending.broken.is_some() {
+            return Ok(bytes.len());
+        }
+        let mut taken = 0;
+        if pending.len() == 0 && !pending.flushing {
+            pending.calls += 1;
+            taken = match try_write(&member, bytes) {
+                Ok(taken) => taken,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
+                Err(error) => {
+                    pending.shut_down(Closed::from_error(&error));
+                    self.moved.notify_all();
+                    return Err(error);
+                }
+            };
+        }
+        if taken < bytes.len() {
+            pending.bytes.extend_from_slice(&bytes[taken..]);
+            if pending.len() > self.max_output {
+                pending.shut_down(Closed::OutputTooLong);
+                self.moved.notify_all();
+            } else if !pending.flushing {
+                self.start_flushing(&mut pending, member);
+            }
+        }
+        Ok(bytes.len())
+    }
+
+    fn start_flushing(&self, pending: &mut Pending, member: Arc<Member>) {
+        let Some(outbox) = self.myself.upgrade() else { return };
+        let thread = thread::Builder::new().name("polyloop flush".into());
+        match thread.spawn(move || outbox.flush(&member)) {
+            Ok(_) => pending.flushing = true,
+            Err(error) => {
+                log::error!("no thread for a slow reader: {error}; it is disconnected");
+                pending.shut_down(Closed::Failed(error.kind()));
+                self.moved.notify_all();
+            }
+        }
+    }
+
+    fn flush(&self, member: &Member) {
+        loop {
+            let mut pending = self.lock();
+            pending.in_flight = 0;
+            self.moved.notify_all();
+            if pending.bytes.is_empty() || pending.broken.is_some() {
+                pending.flushing = false;
+                if pending.closing {
+                    pending.shut_down(Closed::Finished);
+                }
+                return;
+            }
+            let bytes = std::mem::take(&mut pending.bytes);
+            pending.in_flight = bytes.len();
+            drop(pending);
+            if let Err(error) = (&member.stream).write_all(&bytes) {
+                let reason = match error.kind() {
+                    io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => Closed::WriteTimeout,
+                    _ => Closed::from_error(&error),
+                };
+                self.lock().shut_down(reason);
+            }
+        }
+    }
+
+    /// Whether the connection is to end for what happened here.
+    pub(super) fn check(&self) -> Result<(), Closed> {
+        let pending = self.lock();
+        match pending.broken {
+            Some(reason) => Err(reason),
+            None if pending.closing && pending.len() == 0 => Err(Closed::Finished),
+            None => Ok(()),
+        }
+    }
+
+    /// Waits, if more is queued than the high-water mark allows, for the low one.
+    pub(super) fn wait_for_room(&self) -> Result<(), Closed> {
+        if self.lock().len() <= self.high_water {
+            return Ok(());
+        }
+        self.wait_for(self.low_water)
+    }
+
+    /// Waits until all is written.
+    pub(super) fn wait_until_empty(&self) -> Result<(), Closed> {
+        self.wait_for(0)
+    }
+
+    fn wait_for(&self, most: usize) -> Result<(), Closed> {
+        let mut pending = self.lock();
+        while pending.len() > most {
+            if let Some(reason) = pending.broken {
+                return Err(reason);
+            }
+            pending = self.moved.wait(pending).unwrap_or_else(PoisonError::into_inner);
+        }
+        Ok(())
+    }
+
+    /// The connection has ended.
+    pub(super) fn end(&self) {
+        let mut pending = self.lock();
+        pending.shut_down(Closed::Finished);
+        if let Some(member) = pending.member.take() {
+            member.counters.other_calls.add(pending.calls);
+        }
+        self.moved.notify_all();
+    }
+}
+
+impl Remote for Outbox {
+    fn send(&self, _: Token, bytes: Arc<[u8]>) {
+        // An error has ended the connection, and its own thread says why.
+        let _ = self.push(&bytes);
+    }
+
+    fn close(&self, _: Token) {
+        let mut pending = self.lock();
+        pending.closing = true;
+        if pending.len() == 0 {
+            pending.shut_down(Closed::Finished);
+        }
+        self.moved.notify_all();
+    }
+}
+
+/// Writes what the kernel takes without blocking.
+#[cfg(unix)]
+fn try_write(member: &Member, bytes: &[u8]) -> io::Result<usize> {
+    // Without MSG_NOSIGNAL a peer that left would end the process; Apple's systems have an option
+    // instead, which std sets on each socket.
+    #[cfg(not(target_vendor = "apple"))]
+    const FLAGS: i32 = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+    #[cfg(target_vendor = "apple")]
+    const FLAGS: i32 = libc::MSG_DONTWAIT;
+    socket2::SockRef::from(&member.stream).send_with_flags(bytes, FLAGS)
+}
+
+/// Windows can't write to a blocking socket without blocking: the flushing thread writes all.
+#[cfg(windows)]
+fn try_write(_: &Member, _: &[u8]) -> io::Result<usize> {
+    Err(io::ErrorKind::WouldBlock.into())
+}

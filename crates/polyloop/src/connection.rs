@@ -1,0 +1,107 @@
+//! What a protocol may do with its connection.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use crate::machine::{Environment, Machine};
+use crate::{Handle, Tick, TimerId};
+
+/// A connection, as its [`Protocol`](crate::Protocol) sees it during a call.
+///
+/// What is asked here is done when the call returns: output is written at once if the kernel takes
+/// it, and queued if not. Writing is also possible with `write!`, through [`io::Write`], and never
+/// fails; what is sent after [`finish`](Connection::finish), [`close`](Connection::close) or
+/// [`abort`](Connection::abort) is dropped.
+pub struct Connection<'a> {
+    pub(crate) machine: &'a mut Machine,
+    pub(crate) environment: Environment<'a>,
+}
+
+impl Connection<'_> {
+    /// Sends bytes, after what was sent before.
+    pub fn send(&mut self, bytes: &[u8]) {
+        self.machine.send(&mut self.environment, bytes);
+    }
+
+    /// Bytes that were sent and that the kernel has not taken yet, those of this call included.
+    #[must_use]
+    pub fn queued(&self) -> usize {
+        self.machine.queued(&self.environment)
+    }
+
+    /// Whether so much output waits that [`drained`](crate::Protocol::drained) will be called: a
+    /// protocol that produces without end stops here.
+    #[must_use]
+    pub fn is_above_high_water(&self) -> bool {
+        self.machine.is_above_high_water()
+    }
+
+    /// Sends nothing more: the peer sees the end of input when it has all that was sent. Input
+    /// goes on until the peer's end, and then the connection is closed.
+    pub fn finish(&mut self) {
+        self.machine.finish();
+    }
+
+    /// Closes the connection once what was sent is flushed. No further input is shown.
+    pub fn close(&mut self) {
+        self.machine.close();
+    }
+
+    /// Closes the connection now; what waits to be sent is lost.
+    pub fn abort(&mut self) {
+        self.machine.abort();
+    }
+
+    /// Stops reading, so that the peer's sending comes to rest when the kernel's buffers are full.
+    pub fn pause(&mut self) {
+        self.machine.pause();
+    }
+
+    /// Reads again. Input that was left unused is shown again at once.
+    pub fn resume(&mut self) {
+        self.machine.resume();
+    }
+
+    /// Sets a timer: [`Protocol::timer`](crate::Protocol::timer) is called after `after`, unless
+    /// the connection is gone by then.
+    pub fn set_timer(&mut self, after: Duration) -> TimerId {
+        let token = self.environment.token;
+        self.environment.timers.insert(Tick::now().after(after), token)
+    }
+
+    /// Cancels a timer and says whether it was still pending.
+    pub fn cancel_timer(&mut self, timer: TimerId) -> bool {
+        self.environment.timers.cancel(timer)
+    }
+
+    /// The peer's address.
+    #[must_use]
+    pub fn peer(&self) -> SocketAddr {
+        self.environment.peer.into()
+    }
+
+    /// Makes a handle, with which other connections and other threads reach this one.
+    #[must_use]
+    pub fn handle(&self) -> Handle {
+        (self.environment.handle)()
+    }
+}
+
+impl io::Write for Connection<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.send(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Connection<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connection").field("peer", &self.peer()).finish_non_exhaustive()
+    }
+}

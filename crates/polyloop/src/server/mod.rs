@@ -1,0 +1,236 @@
+//! One protocol on many connections: listeners, a loop, and their end.
+
+mod accept;
+mod connections;
+
+use std::fmt;
+use std::io;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::sync::Arc;
+
+use crate::handle::{Control, Remote};
+use crate::{
+    listen, Backend, Config, Counters, Counts, EventLoop, Handle, MioBackend, Protocol, Sender,
+    ServerHandle, Token,
+};
+use connections::Connections;
+
+/// A TCP server: one [`Protocol`] for each connection, on one [`EventLoop`].
+///
+/// ```
+/// use polyloop::{Connection, Protocol, Server};
+///
+/// struct Echo;
+///
+/// impl Protocol for Echo {
+///     fn received(&mut self, connection: &mut Connection<'_>, input: &[u8]) -> usize {
+///         connection.send(input);
+///         input.len()
+///     }
+/// }
+///
+/// # fn main() -> std::io::Result<()> {
+/// let server = Server::builder().listen("127.0.0.1:0").build(|_peer| Echo)?;
+/// println!("listening on {}", server.addresses()[0]);
+/// # server.handle().stop();
+/// server.run()
+/// # }
+/// ```
+///
+/// Out of descriptors, it rests its listeners for a moment, says so once in the log, and serves
+/// the connections that it has.
+pub struct Server<B, F, P> {
+    event_loop: EventLoop<B, Message>,
+    connections: Connections<F, P>,
+    addresses: Vec<SocketAddr>,
+    handle: ServerHandle,
+}
+
+/// What other threads, and other connections, ask of the loop.
+#[derive(Debug)]
+pub(crate) enum Message {
+    Send(Token, Arc<[u8]>),
+    Close(Token),
+    Drain,
+    Stop,
+}
+
+impl Server<MioBackend, (), ()> {
+    /// Begins to describe a server.
+    #[must_use]
+    pub fn builder() -> ServerBuilder<Unset> {
+        ServerBuilder { addresses: Ok(Vec::new()), config: Config::default(), backend: Unset }
+    }
+}
+
+/// Describes a server: where it listens, on which backend, within which limits.
+#[derive(Debug)]
+pub struct ServerBuilder<B> {
+    addresses: io::Result<Vec<SocketAddr>>,
+    config: Config,
+    backend: B,
+}
+
+/// No backend was chosen: it will be mio's.
+#[derive(Debug)]
+pub struct Unset;
+
+/// A backend, or what can become one.
+pub trait IntoBackend {
+    /// The backend.
+    type Backend: Backend;
+
+    /// Opens it.
+    ///
+    /// # Errors
+    ///
+    /// What the system says.
+    fn into_backend(self) -> io::Result<Self::Backend>;
+}
+
+impl IntoBackend for Unset {
+    type Backend = MioBackend;
+    fn into_backend(self) -> io::Result<MioBackend> {
+        MioBackend::new()
+    }
+}
+
+impl<B: Backend> IntoBackend for B {
+    type Backend = B;
+    fn into_backend(self) -> io::Result<B> {
+        Ok(self)
+    }
+}
+
+impl<B: IntoBackend> ServerBuilder<B> {
+    /// Adds an address to listen on; called again, a further one. Port 0 lets the system choose.
+    ///
+    /// A name that does not resolve is an error of [`build`](ServerBuilder::build).
+    #[must_use]
+    pub fn listen(mut self, address: impl ToSocketAddrs + fmt::Debug) -> Self {
+        if let Ok(addresses) = &mut self.addresses {
+            match address.to_socket_addrs() {
+                Ok(more) => addresses.extend(more),
+                Err(error) => {
+                    let message = format!("cannot listen on {address:?}: {error}");
+                    self.addresses = Err(io::Error::new(error.kind(), message));
+                }
+            }
+        }
+        self
+    }
+
+    /// Sets deadlines, water marks and limits.
+    #[must_use]
+    pub fn config(mut self, config: Config) -> Self {
+        self.config = config;
+        self
+    }
+
+    /// Chooses what the loop waits with; mio if this is not called.
+    #[must_use]
+    pub fn backend<Other: Backend>(self, backend: Other) -> ServerBuilder<Other> {
+        ServerBuilder { addresses: self.addresses, config: self.config, backend }
+    }
+
+    /// Listens. `factory` makes the protocol of each connection from its peer's address.
+    ///
+    /// # Errors
+    ///
+    /// No address was given, or one can't be listened on; the backend can't be opened.
+    pub fn build<P, F>(self, factory: F) -> io::Result<Server<B::Backend, F, P>>
+    where
+        P: Protocol,
+        F: Fn(SocketAddr) -> P,
+    {
+        let addresses = self.addresses?;
+        if addresses.is_empty() {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "no address to listen on"));
+        }
+        let mut event_loop = EventLoop::new(self.backend.into_backend()?);
+        let remote = Arc::new(Remotes {
+            sender: event_loop.sender(),
+            counters: Arc::clone(event_loop.context().counters()),
+        });
+        let handle = ServerHandle::new(remote.clone());
+        let mut connections = Connections::new(self.config, factory, remote);
+        let mut bound = Vec::with_capacity(addresses.len());
+        for address in addresses {
+            let listener = listen(address, connections.config().backlog)?;
+            bound.push(listener.local_addr()?);
+            connections.add_listener(event_loop.context(), listener)?;
+        }
+        Ok(Server { event_loop, connections, addresses: bound, handle })
+    }
+}
+
+impl<B: Backend, P: Protocol, F: Fn(SocketAddr) -> P> Server<B, F, P> {
+    /// Where it listens, with the ports that the system chose.
+    #[must_use]
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// Makes a handle, with which any thread ends the server and sees what it counts.
+    #[must_use]
+    pub fn handle(&self) -> ServerHandle {
+        self.handle.clone()
+    }
+
+    /// Serves until a [`ServerHandle`] ends it.
+    ///
+    /// # Errors
+    ///
+    /// What the backend says. What goes wrong with one connection ends that connection only.
+    pub fn run(mut self) -> io::Result<()> {
+        self.event_loop.run(&mut self.connections)
+    }
+}
+
+impl<B: fmt::Debug, F, P> fmt::Debug for Server<B, F, P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Server").field("addresses", &self.addresses).finish_non_exhaustive()
+    }
+}
+
+/// Reaches the loop, its connections and what it counts.
+struct Remotes {
+    sender: Sender<Message>,
+    counters: Arc<Counters>,
+}
+
+impl Remotes {
+    fn tell(&self, message: Message) {
+        // A loop that is gone has closed everything.
+        let _ = self.sender.send(message);
+    }
+}
+
+impl Remote for Remotes {
+    fn send(&self, token: Token, bytes: Arc<[u8]>) {
+        self.tell(Message::Send(token, bytes));
+    }
+
+    fn close(&self, token: Token) {
+        self.tell(Message::Close(token));
+    }
+}
+
+impl Control for Remotes {
+    fn drain(&self) {
+        self.tell(Message::Drain);
+    }
+
+    fn stop(&self) {
+        self.tell(Message::Stop);
+    }
+
+    fn counts(&self) -> Counts {
+        self.counters.snapshot()
+    }
+}
+
+/// Makes the handle of the connection `token`.
+fn handle(remote: &Arc<Remotes>, token: Token) -> Handle {
+    Handle::new(Arc::clone(remote) as Arc<dyn Remote>, token)
+}
