@@ -14,7 +14,6 @@ pub(crate) enum Call<M> {
     Ready(Token, Readiness),
     Timer(Token, TimerId),
     Message(M),
-    TurnEnded,
 }
 
 struct Script<B, M, F> {
@@ -38,10 +37,6 @@ impl<B: Backend, M: Send + 'static, F: FnMut(&mut Context<B>, Call<M>)> Handler<
 
     fn message(&mut self, context: &mut Context<B>, message: M) {
         (self.call)(context, Call::Message(message));
-    }
-
-    fn turn_ended(&mut self, context: &mut Context<B>) {
-        (self.call)(context, Call::TurnEnded);
     }
 }
 

@@ -143,15 +143,14 @@ pub fn a_reposted_source_may_be_removed<B: Backend>(make: Make<B>) {
     });
 }
 
-/// Sources are removed in messages, timers and at the end of a turn alike.
+/// Sources are removed in messages and timers as in their own callbacks.
 pub fn any_callback_may_remove_any_source<B: Backend>(make: Make<B>) {
     #[derive(Clone, Copy, Debug, PartialEq)]
     enum From {
         Message,
         Timer,
-        TurnEnd,
     }
-    for from in [From::Message, From::Timer, From::TurnEnd] {
+    for from in [From::Message, From::Timer] {
         let mut event_loop = new_loop_for::<B, ()>(make);
         let mut ready = Ready::new(&mut event_loop);
         let nobody = Token::new(Token::MAX_INDEX, 0);
@@ -162,7 +161,6 @@ pub fn any_callback_may_remove_any_source<B: Backend>(make: Make<B>) {
             let here = match call {
                 Call::Message(()) => From::Message,
                 Call::Timer(..) => From::Timer,
-                Call::TurnEnded => From::TurnEnd,
                 Call::Ready(token, _) => {
                     assert!(!removed, "contract 7: {token} was removed in {from:?} and is told");
                     return;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use polyloop::{Backend, Interest, Token};
+use polyloop::{Backend, Interest, Tick, Token};
 
 use crate::script::{new_loop, new_loop_for, read, run, turn, Call, SPURIOUS};
 use crate::sockets::{pair, pair_with_input, send};
@@ -23,9 +23,9 @@ pub fn timers_come_in_order_and_never_early<B: Backend>(make: Make<B>) {
     let (mut earliest, mut latest) = (Vec::new(), Vec::new());
     for (index, millis) in [6, 2, 6, 0, 4].into_iter().enumerate() {
         let after = Duration::from_millis(millis);
-        earliest.push(Instant::now() + after);
+        earliest.push(Tick::now().after(after));
         event_loop.context().set_timer(after, name(index));
-        latest.push(Instant::now() + after);
+        latest.push(Tick::now().after(after));
     }
     let mut came: Vec<usize> = Vec::new();
     run(&mut event_loop, |context, call| {
@@ -212,18 +212,15 @@ pub fn a_source_may_cancel_a_timer_of_its_turn<B: Backend>(make: Make<B>) {
 pub fn a_timer_set_by_a_timer_waits_a_turn<B: Backend>(make: Make<B>) {
     let mut event_loop = new_loop(make);
     event_loop.context().set_timer(Duration::ZERO, name(0));
-    let (mut came, mut in_this_turn) = (0, 0);
-    run(&mut event_loop, |context, call| match call {
-        Call::Timer(..) => {
-            came += 1;
-            in_this_turn += 1;
-            assert_eq!(in_this_turn, 1, "a timer that was set in this turn comes in it");
-            if came == 5 {
-                context.stop();
-            }
-            context.set_timer(Duration::ZERO, name(0));
+    let mut came_in_turn = Vec::new();
+    run(&mut event_loop, |context, call| {
+        let Call::Timer(..) = call else { return };
+        let turn = context.counters().turns.get();
+        assert!(came_in_turn.last() < Some(&turn), "a timer of this turn comes in it");
+        came_in_turn.push(turn);
+        if came_in_turn.len() == 5 {
+            context.stop();
         }
-        Call::TurnEnded => in_this_turn = 0,
-        _ => {}
+        context.set_timer(Duration::ZERO, name(0));
     });
 }

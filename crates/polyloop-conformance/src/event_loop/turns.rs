@@ -8,7 +8,7 @@ use crate::script::{new_loop, new_loop_for, read, run, turn, Call};
 use crate::sockets::{pair, pair_with_input, send};
 use crate::Make;
 
-/// Messages come before input, input before timers, and the end of the turn last.
+/// Messages come before input, and input before timers.
 pub fn a_turn_goes_in_order<B: Backend>(make: Make<B>) {
     let mut event_loop = new_loop_for(make);
     let (mut ours, _peer) = pair_with_input(b"x");
@@ -27,10 +27,9 @@ pub fn a_turn_goes_in_order<B: Backend>(make: Make<B>) {
             Call::Message(()) => "message",
             Call::Ready(..) => "input",
             Call::Timer(..) => "timer",
-            Call::TurnEnded => "end",
         });
     });
-    assert_eq!(order, ["message", "input", "timer", "end"]);
+    assert_eq!(order, ["message", "input", "timer"]);
 }
 
 /// A source is dispatched once a turn, with all that is known of it.
@@ -39,24 +38,20 @@ pub fn a_source_is_dispatched_once_a_turn<B: Backend>(make: Make<B>) {
     let (mut ours, mut peer) = pair_with_input(b"x");
     let both = Interest::READABLE | Interest::WRITABLE;
     let token = event_loop.context().register(&mut ours, both).expect("new");
-    let mut in_this_turn = 0;
-    let mut turns = 0;
-    run(&mut event_loop, |context, call| match call {
-        Call::Ready(..) => {
-            in_this_turn += 1;
-            assert_eq!(in_this_turn, 1, "dispatched twice in a turn");
-            // A new event and a repost for the next turn.
-            send(&mut peer, b"x");
-            context.repost(token, Readiness::READABLE);
+    let mut last_turn = 0;
+    let mut dispatched = 0;
+    run(&mut event_loop, |context, call| {
+        let Call::Ready(..) = call else { return };
+        let turn = context.counters().turns.get();
+        assert!(turn > last_turn, "dispatched twice in a turn");
+        last_turn = turn;
+        // A new event and a repost for the next turn.
+        send(&mut peer, b"x");
+        context.repost(token, Readiness::READABLE);
+        dispatched += 1;
+        if dispatched == 20 {
+            context.stop();
         }
-        Call::TurnEnded => {
-            in_this_turn = 0;
-            turns += 1;
-            if turns == 20 {
-                context.stop();
-            }
-        }
-        _ => {}
     });
 }
 
@@ -88,7 +83,7 @@ pub fn a_lively_source_does_not_starve_others<B: Backend>(make: Make<B>) {
 
 /// A source that is reposted by another one in every turn is dispatched nevertheless.
 pub fn a_repost_is_not_put_off_by_another<B: Backend>(make: Make<B>) {
-    const TURNS: u32 = 100;
+    const TIMES: u32 = 100;
     let mut event_loop = new_loop(make);
     let (mut lively, mut peer) = pair();
     let (mut quiet, _quiet_peer) = pair();
@@ -96,25 +91,24 @@ pub fn a_repost_is_not_put_off_by_another<B: Backend>(make: Make<B>) {
     let lively_token = context.register(&mut lively, Interest::READABLE).expect("new");
     let quiet_token = context.register(&mut quiet, Interest::READABLE).expect("new");
     send(&mut peer, b"x");
-    let (mut turns, mut dispatched) = (0, 0);
-    run(&mut event_loop, |context, call| match call {
-        Call::Ready(token, _) if token == quiet_token => dispatched += 1,
-        Call::Ready(token, _) => {
-            assert_eq!(token, lively_token);
-            // Read to its end and filled again, so that an event comes in every turn.
-            while read(context, token, &lively, &mut [0; 16]).is_ok() {}
-            send(&mut peer, b"x");
-            context.repost(quiet_token, Readiness::READABLE);
+    let (mut reposted, mut dispatched) = (0, 0);
+    run(&mut event_loop, |context, call| {
+        let Call::Ready(token, _) = call else { return };
+        if token == quiet_token {
+            dispatched += 1;
+            return;
         }
-        Call::TurnEnded => {
-            turns += 1;
-            if turns == TURNS {
-                context.stop();
-            }
+        assert_eq!(token, lively_token);
+        // Read to its end and filled again, so that an event comes in every turn.
+        while read(context, token, &lively, &mut [0; 16]).is_ok() {}
+        send(&mut peer, b"x");
+        context.repost(quiet_token, Readiness::READABLE);
+        reposted += 1;
+        if reposted == TIMES {
+            context.stop();
         }
-        _ => {}
     });
-    assert!(dispatched >= TURNS / 4, "reposted in {TURNS} turns, dispatched in {dispatched}");
+    assert!(dispatched >= TIMES / 4, "reposted {TIMES} times, dispatched {dispatched} times");
 }
 
 /// `stop` ends the loop after the turn, not in the midst of it.
@@ -123,14 +117,12 @@ pub fn stop_ends_the_turn_first<B: Backend>(make: Make<B>) {
     let nobody = Token::new(0, 0);
     event_loop.context().set_timer(Duration::ZERO, nobody);
     event_loop.context().set_timer(Duration::ZERO, nobody);
-    let (mut timers, mut ends) = (0, 0);
-    run(&mut event_loop, |context, call| match call {
-        Call::Timer(..) => {
+    let mut timers = 0;
+    run(&mut event_loop, |context, call| {
+        if let Call::Timer(..) = call {
             timers += 1;
             context.stop();
         }
-        Call::TurnEnded if timers > 0 => ends += 1,
-        _ => {}
     });
-    assert_eq!((timers, ends), (2, 1));
+    assert_eq!(timers, 2, "both were due in the one turn");
 }
