@@ -1,1 +1,58 @@
-//! Placeholder.
+//! What every backend of polyloop must do, as scenarios.
+//!
+//! A scenario is a function that is given the way to make a backend, does something to it, and
+//! panics if the answer is not what the contract of [`Backend`](polyloop::Backend) promises; the
+//! message names the line of the contract. Those of [`backend`] ask a backend directly. Those of
+//! [`event_loop`] run an [`EventLoop`](polyloop::EventLoop) on it, whose handler must not see
+//! whether it is told edges or levels. Those of `unix` need what only Unix has.
+//!
+//! [`test_backend`] makes a test of each: a new backend is one line.
+//!
+//! ```
+//! polyloop_conformance::test_backend!(mio: polyloop::MioBackend::new);
+//! ```
+//!
+//! # Time
+//!
+//! No scenario sleeps to let something happen: it waits for it, without a limit, and a
+//! [watchdog](watchdog::run) ends what waits in vain. Only lower bounds of time are held against
+//! the clock, so that a busy machine fails nothing; that a loop does not spin is seen from how
+//! often it turned.
+#![forbid(unsafe_code)]
+
+use std::io;
+
+pub mod backend;
+pub mod event_loop;
+pub mod exceptions;
+#[cfg(unix)]
+pub mod unix;
+pub mod watchdog;
+
+mod list;
+mod script;
+mod sockets;
+mod watcher;
+
+/// How to make the backend under test.
+pub type Make<B> = fn() -> io::Result<B>;
+
+/// Runs one scenario on one backend, under the [watchdog](watchdog::run).
+///
+/// One that is [excused](exceptions::excuse) is not run, and the reason is printed.
+///
+/// # Panics
+///
+/// If the scenario does.
+pub fn run<B: polyloop::Backend + 'static>(
+    backend: &str,
+    scenario: &str,
+    make: Make<B>,
+    run: fn(Make<B>),
+) {
+    if let Some(reason) = exceptions::excuse(backend, scenario) {
+        eprintln!("{backend}::{scenario} is excused: {reason}");
+        return;
+    }
+    watchdog::run(&format!("{backend}::{scenario}"), move || run(make));
+}

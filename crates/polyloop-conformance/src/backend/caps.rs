@@ -1,0 +1,112 @@
+//! What a backend declares: it must do no less, and no more.
+
+use std::io::Read;
+use std::time::Duration;
+
+use polyloop::{Backend, Interest, Readiness, Trigger};
+
+use crate::sockets::{drain, pair, pair_with_input, send, send_out_of_band};
+use crate::watcher::Watcher;
+use crate::Make;
+
+/// On levels, what lasts is told again and again; on edges it is told once.
+pub fn trigger_is_as_declared<B: Backend>(make: Make<B>) {
+    let mut watcher = Watcher::new(make);
+    let (mut ours, _peer) = pair_with_input(b"x");
+    let token = watcher.register(&mut ours, Interest::READABLE);
+    watcher.expect(token, Readiness::READABLE);
+    match watcher.backend.caps().trigger {
+        Trigger::Level => {
+            for _ in 0..3 {
+                watcher.expect(token, Readiness::READABLE);
+            }
+        }
+        Trigger::Edge => watcher.expect_silence(token, "caps: an edge is told once"),
+    }
+}
+
+/// On levels, what is left over after a read is told again.
+pub fn a_level_with_data_left_is_told_again<B: Backend>(make: Make<B>) {
+    let mut watcher = Watcher::new(make);
+    let (mut ours, _peer) = pair_with_input(b"0123456789");
+    let token = watcher.register(&mut ours, Interest::READABLE);
+    if watcher.backend.caps().trigger == Trigger::Edge {
+        return;
+    }
+    for _ in 0..10 {
+        watcher.expect(token, Readiness::READABLE);
+        assert_eq!(ours.read(&mut [0; 1]).expect("a byte is there"), 1);
+    }
+    watcher.expect_silence(token, "contract 4: all was read");
+}
+
+/// After a read that said `WouldBlock`, new data is told on edges too, as often as it comes.
+pub fn new_data_is_told_after_would_block<B: Backend>(make: Make<B>) {
+    let mut watcher = Watcher::new(make);
+    let (mut ours, mut peer) = pair();
+    let token = watcher.register(&mut ours, Interest::READABLE);
+    for round in 0..20_u8 {
+        send(&mut peer, &[round]);
+        watcher.expect(token, Readiness::READABLE);
+        assert_eq!(drain(&ours).0, [round]);
+    }
+}
+
+/// Where a short read is declared to drain, new data is told after it.
+pub fn short_reads_are_as_declared<B: Backend>(make: Make<B>) {
+    let mut watcher = Watcher::new(make);
+    let (mut ours, mut peer) = pair();
+    let token = watcher.register(&mut ours, Interest::READABLE);
+    if !watcher.backend.caps().short_read_drains {
+        return;
+    }
+    for round in 0..20_u8 {
+        send(&mut peer, &[round]);
+        watcher.expect(token, Readiness::READABLE);
+        let mut buffer = [0; 16];
+        assert_eq!(ours.read(&mut buffer).expect("a byte is there"), 1);
+    }
+}
+
+/// An out-of-band byte is told where that is declared, and nowhere else.
+pub fn priority_is_as_declared<B: Backend>(make: Make<B>) {
+    let mut watcher = Watcher::new(make);
+    let (mut ours, mut peer) = pair();
+    let token = watcher.register(&mut ours, Interest::READABLE | Interest::PRIORITY);
+    send_out_of_band(&peer, b'!');
+    if watcher.backend.caps().priority {
+        watcher.expect(token, Readiness::PRIORITY);
+    }
+    // Plain data behind it is told as ever.
+    drain(&ours);
+    send(&mut peer, b"x");
+    let told = watcher.expect(token, Readiness::READABLE);
+    assert!(
+        watcher.backend.caps().priority || !told.is_priority(),
+        "caps: priority was told, and not declared"
+    );
+}
+
+/// Whoever asked for priority data only is told of it only.
+pub fn priority_can_be_asked_for_alone<B: Backend>(make: Make<B>) {
+    let mut watcher = Watcher::new(make);
+    let (mut ours, peer) = pair_with_input(b"x");
+    let token = watcher.register(&mut ours, Interest::PRIORITY);
+    watcher.expect_silence(token, "contract 4: plain data is not priority data");
+    send_out_of_band(&peer, b'!');
+    if watcher.backend.caps().priority {
+        assert_eq!(watcher.expect(token, Readiness::PRIORITY), Readiness::PRIORITY);
+    } else {
+        let silent = watcher.poll(Some(Duration::ZERO));
+        assert_eq!(silent, [], "caps: priority was told, and not declared");
+    }
+}
+
+/// Whoever did not ask for priority data is not told of it.
+pub fn priority_is_not_told_unasked<B: Backend>(make: Make<B>) {
+    let mut watcher = Watcher::new(make);
+    let (mut ours, peer) = pair();
+    let token = watcher.register(&mut ours, Interest::WRITABLE);
+    send_out_of_band(&peer, b'!');
+    assert_eq!(watcher.expect(token, Readiness::WRITABLE), Readiness::WRITABLE);
+}
