@@ -173,6 +173,17 @@ impl Readiness {
         Readiness(self.0 & !other.0)
     }
 
+    /// Takes note of a read that stopped short of its buffer, and returns whether that proves the
+    /// stream empty: not if something was told at which a read stops short.
+    #[inline]
+    pub(crate) fn use_up_by_short_read(&mut self) -> bool {
+        let proof = !self.intersects(Readiness::HANGUP | Readiness::ERROR | Readiness::PRIORITY);
+        if proof {
+            *self = self.without(Readiness::READABLE);
+        }
+        proof
+    }
+
     /// What of this was asked for, with the hints; empty if nothing was.
     ///
     /// Every backend ends with this call, so that no event tells more than was asked and none is
@@ -180,11 +191,10 @@ impl Readiness {
     #[must_use]
     #[inline]
     pub const fn masked(self, asked: Interest) -> Readiness {
-        let told = self.0 & asked.0 & Readiness::ASKABLE;
-        if told == 0 {
+        if self.0 & asked.0 == 0 {
             Readiness::EMPTY
         } else {
-            Readiness(told | self.0 & !Readiness::ASKABLE)
+            Readiness(self.0 & (asked.0 | !Readiness::ASKABLE))
         }
     }
 

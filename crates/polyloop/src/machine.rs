@@ -373,6 +373,9 @@ impl Machine {
     /// Bytes that the kernel did not take.
     #[inline]
     pub(crate) fn waiting(&self) -> usize {
+        if !self.is(QUEUE) {
+            return 0;
+        }
         self.queue.as_ref().map_or(0, |queue| queue.bytes.len() - queue.written)
     }
 

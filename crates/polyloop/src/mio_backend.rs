@@ -173,9 +173,10 @@ fn from_mio(event: &mio::event::Event) -> Readiness {
     let pick = |is: bool, readiness: Readiness| if is { readiness } else { Readiness::EMPTY };
     let told = pick(event.is_readable(), Readiness::READABLE)
         | pick(event.is_writable(), Readiness::WRITABLE);
-    // Asked all at once, since mostly it is none of them.
-    if !(event.is_error() | event.is_read_closed() | event.is_write_closed() | event.is_priority())
-    {
+    // Asked at once, since mostly it is none of them. A closed writing side is told as writable,
+    // or as an error.
+    let hinted = event.is_error() | event.is_read_closed() | event.is_priority();
+    if !(hinted || event.is_writable() && event.is_write_closed()) {
         return told;
     }
     let hints = pick(event.is_write_closed(), Readiness::WRITABLE)

@@ -129,11 +129,20 @@ impl Sources {
         self.left = ready;
     }
 
-    /// Ends it, and returns what the source is still ready for.
+    /// What the source in hand is still ready for.
     #[inline]
-    pub(crate) fn let_go(&mut self) -> Readiness {
-        self.in_hand = NOBODY;
+    pub(crate) fn left(&self) -> Readiness {
         self.left
+    }
+
+    /// No source is in hand any more.
+    pub(crate) fn let_go(&mut self) {
+        self.in_hand = NOBODY;
+    }
+
+    #[inline]
+    pub(crate) fn short_read_in_hand(&mut self) {
+        self.left.use_up_by_short_read();
     }
 
     /// What a source is ready for.
