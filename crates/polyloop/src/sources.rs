@@ -111,11 +111,11 @@ impl Sources {
         Ok(())
     }
 
-    /// Puts a source on the next repost queue, once.
+    /// Puts a source on the next repost queue, unless it is on one.
     pub(crate) fn queue(&mut self, token: Token) {
         let mark = self.mark;
         if let Some(watched) = self.get_mut(token) {
-            if watched.mark != mark {
+            if watched.mark == Mark::None {
                 watched.mark = mark;
                 self.reposts.push(token);
             }
