@@ -28,6 +28,8 @@ const BUDGET: usize = 16;
 struct Connection {
     stream: TcpStream,
     waiting: Vec<u8>,
+    /// What it is registered for; nothing if it has to be registered anew in any case.
+    registered: Interest,
 }
 
 impl Connection {
@@ -52,11 +54,15 @@ impl Connection {
                 Ok(length) => self.waiting.extend_from_slice(&buffer[..length]),
                 // On a level one could have stopped after the first read. On an edge this is the
                 // only proof that nothing is left of which nobody would ever be told.
-                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    return Ok(Some(Interest::READABLE));
+                }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }
         }
+        // There may be more, and an edge has told of it already: to register again asks again.
+        self.registered = Interest::NONE;
         Ok(Some(Interest::READABLE))
     }
 }
@@ -97,15 +103,12 @@ fn serve<B: Backend>(mut backend: B, mut listener: TcpListener) -> io::Result<()
             let Some(connection) = connections.get_mut(&event.token) else { continue };
             // Why it is ready does not matter: `read` and `write` tell what there is, a hang-up
             // and an error included.
-            let next = match connection.echo(&mut buffer) {
-                // Also where nothing changes, for a connection whose budget was spent.
-                Ok(Some(wanted)) => {
-                    backend.reregister(&mut connection.stream, event.token, wanted).map(|()| true)
+            let next = connection.echo(&mut buffer);
+            if let Ok(Some(wanted)) = next {
+                if wanted != connection.registered {
+                    backend.reregister(&mut connection.stream, event.token, wanted)?;
+                    connection.registered = wanted;
                 }
-                Ok(None) => Ok(false),
-                Err(error) => Err(error),
-            };
-            if let Ok(true) = next {
                 continue;
             }
             log::debug!("{}: closed, {next:?}", event.token);
@@ -126,8 +129,9 @@ fn accept<B: Backend>(
         match listener.accept() {
             Ok((mut stream, _)) => {
                 let name = token(&stream);
-                backend.register(&mut stream, name, Interest::READABLE)?;
-                connections.insert(name, Connection { stream, waiting: Vec::new() });
+                let registered = Interest::READABLE;
+                backend.register(&mut stream, name, registered)?;
+                connections.insert(name, Connection { stream, waiting: Vec::new(), registered });
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
             // A signal; a client that left before its turn came.

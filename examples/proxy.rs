@@ -15,7 +15,7 @@ use polyloop::{Readiness, TimerId, Token, TokenMap};
 
 /// How long the listener rests when the system can't give another connection.
 const REST: Duration = Duration::from_millis(100);
-/// Reads in one direction in one turn of the loop; then the others have theirs.
+/// Calls in one direction in one turn of the loop; then the others have theirs.
 const BUDGET: usize = 16;
 
 /// A socket, and its name with the loop.
@@ -39,18 +39,17 @@ impl Pipe {
     /// Moves bytes until one of the two says `WouldBlock`, the input ends, or the budget is spent.
     fn run<B: Backend>(&mut self, cx: &mut Context<B>, from: &Side, to: &Side) -> io::Result<()> {
         for _ in 0..BUDGET {
-            while !self.waiting.is_empty() {
+            if !self.waiting.is_empty() {
                 let bytes = &self.buffer[self.waiting.clone()];
                 self.waiting.start += cx.write(to.1, || (&to.0).write(bytes))?;
-            }
-            if self.ended {
-                break;
-            }
-            self.waiting = 0..cx.read(from.1, || (&from.0).read(&mut self.buffer))?;
-            if self.waiting.is_empty() {
-                // Only this half of the connection: the other may go on for long.
-                self.ended = true;
-                to.0.shutdown(Shutdown::Write)?;
+            } else if !self.ended {
+                let length = cx.read(from.1, || (&from.0).read(&mut self.buffer))?;
+                self.waiting = 0..length;
+                if length == 0 {
+                    // Only this half of the connection: the other may go on for long.
+                    self.ended = true;
+                    to.0.shutdown(Shutdown::Write)?;
+                }
             }
         }
         Ok(())
@@ -75,14 +74,26 @@ struct Pair {
 }
 
 impl Pair {
-    fn run<B: Backend>(&mut self, cx: &mut Context<B>) -> io::Result<()> {
+    /// Does what the side `token` is ready for.
+    fn run<B: Backend>(
+        &mut self,
+        cx: &mut Context<B>,
+        token: Token,
+        readiness: Readiness,
+    ) -> io::Result<()> {
         let Pair { sides: [client, upstream], connected, up, down } = self;
         if !*connected {
             cx.write(upstream.1, || connect_result(&upstream.0))?;
             *connected = true;
         }
-        or_wait(up.run(cx, client, upstream))?;
-        or_wait(down.run(cx, upstream, client))?;
+        let from_client = token == client.1;
+        let (reads, writes) = (readiness.is_readable(), readiness.is_writable());
+        if from_client && reads || !from_client && writes {
+            or_wait(up.run(cx, client, upstream))?;
+        }
+        if from_client && writes || !from_client && reads {
+            or_wait(down.run(cx, upstream, client))?;
+        }
         let (client_in, upstream_out) = up.interests();
         let (upstream_in, client_out) = down.interests();
         cx.set_interest(client.1, &mut client.0, client_in | client_out)?;
@@ -126,7 +137,9 @@ impl Proxy {
             // Returns at once. Until it is done, what the client sends waits in the kernel.
             let mut upstream = TcpStream::connect(self.target)?;
             let token = cx.register(&mut client, Interest::NONE)?;
-            let upstream_token = cx.register(&mut upstream, Interest::WRITABLE)?;
+            let upstream_token = cx
+                .register(&mut upstream, Interest::WRITABLE)
+                .inspect_err(|_| _ = cx.deregister(token, &mut client))?;
             self.clients.insert(upstream_token, token);
             let sides = [(client, token), (upstream, upstream_token)];
             let pair = Pair { sides, connected: false, up: Pipe::new(), down: Pipe::new() };
@@ -153,7 +166,7 @@ impl Proxy {
 impl<B: Backend> Handler<B> for Proxy {
     type Message = ();
 
-    fn ready(&mut self, cx: &mut Context<B>, token: Token, _: Readiness) {
+    fn ready(&mut self, cx: &mut Context<B>, token: Token, readiness: Readiness) {
         if token == self.listener.1 {
             if let Err(error) = or_wait(self.accept(cx)) {
                 log::error!("cannot take another connection: {error}");
@@ -164,7 +177,7 @@ impl<B: Backend> Handler<B> for Proxy {
         }
         let client = self.clients.get_mut(token).map_or(token, |client| *client);
         let Some(pair) = self.pairs.get_mut(client) else { return };
-        let result = or_wait(pair.run(cx));
+        let result = or_wait(pair.run(cx, token, readiness));
         if result.is_err() || pair.up.ended && pair.down.ended {
             self.close(cx, client, result);
         }
