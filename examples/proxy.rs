@@ -150,15 +150,15 @@ impl Proxy {
     fn close<B: Backend>(&mut self, cx: &mut Context<B>, client: Token, result: io::Result<()>) {
         let Some(pair) = self.pairs.remove(client) else { return };
         self.clients.remove(pair.sides[1].1);
+        if let Err(error) = &result {
+            log::error!("from client {client} to {}: {error}", self.target);
+        }
         for (stream, token) in pair.sides {
             if result.is_err() {
                 // A reset: what was cut short must not look like a proper end.
                 let _ = socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO));
             }
-            let _ = cx.close(token, stream); // registered it is
-        }
-        if let Err(error) = result {
-            log::error!("{client}: {error}");
+            let _ = cx.close(token, stream); // the loop knows it
         }
     }
 }

@@ -4,7 +4,7 @@ use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use polyloop_models::Model;
 use socket2::{Domain, SockRef, Socket, Type};
@@ -36,7 +36,11 @@ struct Example {
 
 impl Example {
     fn start(name: &str, arguments: &[&str]) -> Example {
-        let mut process = command(name, arguments).spawn().unwrap();
+        Example::run(command(name, arguments))
+    }
+
+    fn run(mut command: Command) -> Example {
+        let mut process = command.spawn().unwrap();
         let mut stdout = BufReader::new(process.stdout.take().unwrap());
         let mut line = String::new();
         stdout.read_line(&mut line).unwrap();
@@ -401,6 +405,46 @@ fn proxy_to_nobody() {
     }
     let said = proxy.end();
     assert_eq!(said.lines().count(), 3, "{said}");
+}
+
+/// Out of descriptors, and back.
+#[test]
+fn few_descriptors() {
+    if cfg!(windows) {
+        return; // where there is no such limit
+    }
+    let target = Example::start("echo", &["127.0.0.1:0"]);
+    let target = target.address.to_string();
+    for (name, arguments) in [
+        ("echo", &["127.0.0.1:0"][..]),
+        ("chat", &["127.0.0.1:0"]),
+        ("proxy", &["127.0.0.1:0", &target]),
+        ("epoll_template", &["127.0.0.1:0"]),
+        ("epoll_template", &["127.0.0.1:0", "--poll"]),
+    ] {
+        let example = command(name, arguments);
+        let mut limited = Command::new("sh");
+        limited.args(["-c", "ulimit -n 24; exec \"$@\"", "sh"]);
+        limited.arg(example.get_program()).args(arguments).env("RUST_LOG", "warn");
+        limited.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut server = Example::run(limited);
+        let crowd: Vec<_> = (0..30).map(|_| server.connect()).collect();
+        let mut said = String::new();
+        BufReader::new(server.process.stderr.as_mut().unwrap()).read_line(&mut said).unwrap();
+        assert!(said.contains("os error 24"), "{name}: {said}");
+        drop(crowd);
+        // The proxy may have to turn away one whose upstream it had no descriptor for.
+        let begun = Instant::now();
+        while let Err(error) = one_exchange(&server) {
+            assert!(begun.elapsed() < PATIENCE, "{name} does not recover: {error}");
+        }
+    }
+}
+
+fn one_exchange(server: &Example) -> io::Result<()> {
+    let mut client = server.connect();
+    client.write_all(b"somebody?\n")?;
+    client.read_exact(&mut [0; 10])
 }
 
 /// One line that says what is wrong, and no panic.
