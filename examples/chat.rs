@@ -1,6 +1,6 @@
 //! A chat room: what anybody says goes to everybody. One terminal, and others for those who talk:
 //!
-//!     cargo run --release -p polyloop-examples --example chat
+//!     cargo run --release --example chat
 //!     nc 127.0.0.1 7000
 //!
 //! The first line is a name, each further one is said to the room, `##` leaves. Whoever does not

@@ -1,6 +1,6 @@
 //! An echo server, the smallest there is. One terminal, and another to type lines in:
 //!
-//!     cargo run --release -p polyloop-examples --example echo
+//!     cargo run --release --example echo
 //!     nc 127.0.0.1 7000
 
 use polyloop::{Connection, Protocol, Server};

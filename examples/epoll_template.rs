@@ -1,7 +1,7 @@
 //! The course's epoll template on a bare backend: a listening socket, and a map from descriptor to
 //! object. One terminal, and another to type lines in:
 //!
-//!     cargo run --release -p polyloop-examples --example epoll_template
+//!     cargo run --release --example epoll_template
 //!     nc 127.0.0.1 7000
 //!
 //! With `--poll` it waits with poll(2). mio is edge-triggered (it tells once that something has

@@ -1,6 +1,6 @@
 //! One protocol, served by whichever model the command line names. One terminal, and another:
 //!
-//!     cargo run --release -p polyloop-examples --example models thread
+//!     cargo run --release --example models thread
 //!     nc 127.0.0.1 7000
 //!
 //! The answer is the same from every model; how they differ shows in `top -H`, in `strace -f`, and

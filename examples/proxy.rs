@@ -1,7 +1,7 @@
 //! A TCP proxy on the loop's low-level interface. One terminal for it, two for who talks through:
 //!
-//!     cargo run --release -p polyloop-examples --example proxy
-//!     cargo run --release -p polyloop-examples --example echo 127.0.0.1:7001
+//!     cargo run --release --example proxy
+//!     cargo run --release --example echo 127.0.0.1:7001
 //!     nc 127.0.0.1 7000
 
 use std::io::{self, ErrorKind, Read, Write};
@@ -83,7 +83,7 @@ impl Pair {
     ) -> io::Result<()> {
         let Pair { sides: [client, upstream], connected, up, down } = self;
         if !*connected {
-            cx.write(upstream.1, || connect_result(&upstream.0))?;
+            cx.connected(upstream.1, &upstream.0)?;
             *connected = true;
         }
         let from_client = token == client.1;
@@ -98,17 +98,6 @@ impl Pair {
         let (upstream_in, client_out) = down.interests();
         cx.set_interest(client.1, &mut client.0, client_in | client_out)?;
         cx.set_interest(upstream.1, &mut upstream.0, upstream_in | upstream_out)
-    }
-}
-
-/// How a connect ended, of which *writable* tells only that it did; `WouldBlock` if not even that.
-fn connect_result(stream: &TcpStream) -> io::Result<()> {
-    if let Some(error) = stream.take_error()? {
-        return Err(error);
-    }
-    match stream.peer_addr() {
-        Err(error) if error.kind() == ErrorKind::NotConnected => Err(ErrorKind::WouldBlock.into()),
-        answer => answer.map(drop),
     }
 }
 

@@ -1,6 +1,6 @@
 //! A UDP echo on the loop's low-level interface. One terminal, and another to type lines in:
 //!
-//!     cargo run --release -p polyloop-examples --example udp_echo
+//!     cargo run --release --example udp_echo
 //!     nc -u 127.0.0.1 7000
 //!
 //! UDP has no connections, so there is no `Protocol` here: a [`Handler`] owns the one socket.
