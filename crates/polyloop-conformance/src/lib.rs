@@ -39,20 +39,25 @@ pub type Make<B> = fn() -> io::Result<B>;
 
 /// Runs one scenario on one backend, under the [watchdog](watchdog::run).
 ///
-/// One that is [excused](exceptions::excuse) is not run, and the reason is printed.
+/// One that is [excused](exceptions::excuse) must fail: an excuse that nothing needs is as wrong as
+/// a promise that is not kept.
 ///
 /// # Panics
 ///
-/// If the scenario does.
+/// If the scenario fails and has no excuse, or has one and does not fail.
 pub fn run<B: polyloop::Backend + 'static>(
     backend: &str,
     scenario: &str,
     make: Make<B>,
     run: fn(Make<B>),
 ) {
-    if let Some(reason) = exceptions::excuse(backend, scenario) {
-        eprintln!("{backend}::{scenario} is excused: {reason}");
-        return;
+    let name = format!("{backend}::{scenario}");
+    let scenario_on_backend = move || run(make);
+    match exceptions::excuse(backend, scenario) {
+        None => watchdog::run(&name, scenario_on_backend),
+        Some(reason) => assert!(
+            watchdog::fails(&name, scenario_on_backend),
+            "{name} holds, and is excused: {reason}"
+        ),
     }
-    watchdog::run(&format!("{backend}::{scenario}"), move || run(make));
 }

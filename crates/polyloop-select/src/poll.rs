@@ -1,6 +1,7 @@
 //! The backend on poll(2), on Windows WSAPoll.
 
 use std::io;
+use std::ops::Range;
 use std::time::Duration;
 
 use polyloop::{
@@ -38,6 +39,8 @@ pub struct PollBackend {
     /// Who stands at each place of `set`.
     names: Vec<Name>,
     wake_up: WakeUp,
+    /// Sources that the last call found closed.
+    closed: Vec<RawSource>,
     /// Where the next look through `set` starts.
     start: usize,
 }
@@ -76,6 +79,7 @@ impl PollBackend {
             set: vec![raw::watch(raw, PollFlags::IN)],
             names: vec![Name { raw, token: nobody, interest: Interest::READABLE }],
             wake_up,
+            closed: Vec::new(),
             start: WAKER + 1,
         })
     }
@@ -102,13 +106,7 @@ impl PollBackend {
 
     /// Looks through a part of the set until `left` entries were found, or no event fits. Returns
     /// where it stopped.
-    fn collect(
-        &self,
-        places: std::ops::Range<usize>,
-        left: &mut usize,
-        closed: &mut Option<RawSource>,
-        events: &mut Events,
-    ) -> usize {
+    fn collect(&mut self, places: Range<usize>, left: &mut usize, events: &mut Events) -> usize {
         let start = places.start;
         let names = &self.names[places.clone()];
         for (offset, (entry, name)) in self.set[places].iter().zip(names).enumerate() {
@@ -121,9 +119,9 @@ impl PollBackend {
             }
             *left -= 1;
             if told.contains(PollFlags::NVAL) {
-                *closed = Some(name.raw);
+                self.closed.push(name.raw);
             }
-            let readiness = readiness(told).masked(name.interest);
+            let readiness = readiness(told).folded(name.interest);
             if !readiness.is_empty() {
                 events.push(name.token, readiness);
             }
@@ -210,18 +208,16 @@ impl Backend for PollBackend {
         }
 
         let start = self.start.clamp(WAKER + 1, self.set.len());
-        let mut closed = None;
-        let mut stopped = self.collect(start..self.set.len(), &mut left, &mut closed, events);
+        let mut stopped = self.collect(start..self.set.len(), &mut left, events);
         if stopped == self.set.len() {
-            stopped = self.collect(WAKER + 1..start, &mut left, &mut closed, events);
+            stopped = self.collect(WAKER + 1..start, &mut left, events);
         }
         // Whoever did not fit is first next time; else everybody is first in turn.
         self.start = if events.is_full() { stopped } else { start + 1 };
         if self.start >= self.set.len() {
             self.start = WAKER + 1;
         }
-        if let Some(raw) = closed {
-            // One a call: the next call tells of the others.
+        while let Some(raw) = self.closed.pop() {
             if let Some(place) = self.watched.remove(raw)?.place {
                 self.leave(place);
             }
@@ -271,7 +267,7 @@ fn readiness(told: PollFlags) -> Readiness {
     // Both directions are closed, or (on Windows) the peer's: no read blocks.
     add(PollFlags::HUP, Readiness::HANGUP);
     add(PollFlags::ERR | PollFlags::NVAL, Readiness::ERROR);
-    readiness.folded()
+    readiness
 }
 
 fn timespec(timeout: Duration) -> Timespec {

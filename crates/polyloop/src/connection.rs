@@ -20,17 +20,16 @@ impl Connection<'_> {
     /// Sends bytes, after what was sent before.
     #[inline]
     pub fn send(&mut self, bytes: &[u8]) {
-        if !self.0.machine.may_send() {
-            return;
-        }
-        self.0.output.extend_from_slice(bytes);
-        if self.queued() > self.0.config.high_water {
-            self.0.machine.rise();
+        let Environment { machine, output, config, .. } = &mut self.0;
+        if machine.may_send() {
+            output.extend_from_slice(bytes);
+            if output.len() + machine.waiting() > config.high_water {
+                machine.rise();
+            }
         }
     }
 
     /// Bytes that were sent and that the kernel has not taken yet, those of this call included.
-    #[inline]
     #[must_use]
     pub fn queued(&self) -> usize {
         self.0.output.len() + self.0.machine.waiting()

@@ -122,9 +122,7 @@ impl<B: Backend, M: Send + 'static> EventLoop<B, M> {
         self.context.sources.mark = this_turn.other();
         mem::swap(&mut self.in_hand, &mut self.context.sources.reposts);
         for event in self.events.iter() {
-            if self.context.dispatch(handler, event.token, event.readiness).is_none() {
-                self.context.counters().stale_events.add(1);
-            }
+            self.context.dispatch(handler, event.token, event.readiness);
         }
         for token in self.in_hand.drain(..) {
             // A source that had an event as well was dispatched for it, and is not marked now.
@@ -133,6 +131,8 @@ impl<B: Backend, M: Send + 'static> EventLoop<B, M> {
                 self.context.dispatch_again(handler, token);
             }
         }
+
+        self.context.sources.let_go();
 
         self.context.timers.collect_due(self.context.now, &mut self.due);
         for timer in self.due.drain(..) {
@@ -181,7 +181,11 @@ impl<B: Backend, M: Send + 'static> EventLoop<B, M> {
         counters.waiting_ns.add(nanos(context.now.since(began)));
         counters.events.add(self.events.len() as u64);
         counters.empty_polls.add(u64::from(self.events.is_empty()));
-        log::trace!("turn: {} ready", self.events.len());
+        if log::log_enabled!(log::Level::Trace) {
+            for event in self.events.iter() {
+                log::trace!("{}: {:?}", event.token, event.readiness);
+            }
+        }
         Ok(())
     }
 }
@@ -379,13 +383,15 @@ impl<B: Backend> Context<B> {
     /// would come for what stands behind.
     #[inline]
     pub fn short_read(&mut self, token: Token) -> bool {
-        let reasons = Readiness::HANGUP | Readiness::ERROR | Readiness::PRIORITY;
-        match self.sources.ready_mut(token) {
-            Some(ready) if self.short_read_drains && !ready.intersects(reasons) => {
-                *ready = ready.without(Readiness::READABLE);
-                true
-            }
-            _ => false,
+        self.short_read_drains
+            && self.sources.ready_mut(token).is_some_and(Readiness::use_up_by_short_read)
+    }
+
+    /// As [`short_read`](Context::short_read), of the source that is being dispatched.
+    #[inline]
+    pub(crate) fn short_read_in_hand(&mut self) {
+        if self.short_read_drains {
+            self.sources.short_read_in_hand();
         }
     }
 
@@ -428,32 +434,31 @@ impl<B: Backend> Context<B> {
         self.dispatch(handler, token, Readiness::EMPTY);
     }
 
-    /// Hands a source's readiness to the handler; `None` if the source is gone.
+    /// Hands a source's readiness to the handler, unless the source is gone.
     #[inline(always)] // into the loop over a turn's events, where all requests pass
-    fn dispatch<H: Handler<B>>(
-        &mut self,
-        handler: &mut H,
-        token: Token,
-        told: Readiness,
-    ) -> Option<()> {
+    fn dispatch<H: Handler<B>>(&mut self, handler: &mut H, token: Token, told: Readiness) {
         let keeps = self.keeps;
-        let watched = self.sources.get_mut(token)?;
+        let Some(watched) = self.sources.get_mut(token) else { return self.drop_stale(token) };
         watched.mark = Mark::None;
         let before = watched.ready;
         let ready = before | told;
-        let due = ready.masked(watched.wanted);
-        if due.is_empty() {
+        if !ready.intersects(watched.wanted.into()) {
             watched.ready = ready.only(keeps);
-            return Some(());
+            return;
         }
-        log::trace!("{token}: {due:?}");
+        let due = ready.masked(watched.wanted);
         self.sources.take_in_hand(token, ready.only(keeps));
         handler.ready(self, token, due);
-        let left = self.sources.let_go();
+        let left = self.sources.left();
         if !(before | left).is_empty() {
             self.put_back(token, left);
         }
-        Some(())
+    }
+
+    #[cold]
+    fn drop_stale(&mut self, token: Token) {
+        self.sources.counters.stale_events.add(1);
+        log::trace!("{token}: an event for a source that is gone");
     }
 
     /// A source was not used up, or was not before: its slot has to know.

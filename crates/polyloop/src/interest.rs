@@ -173,34 +173,47 @@ impl Readiness {
         Readiness(self.0 & !other.0)
     }
 
-    /// What of this was asked for, with the hints; empty if nothing was.
-    ///
-    /// Every backend ends with this call, so that no event tells more than was asked and none is
-    /// empty.
-    #[must_use]
+    /// Takes note of a read that stopped short of its buffer, and returns whether that proves the
+    /// stream empty: not if something was told at which a read stops short.
     #[inline]
-    pub const fn masked(self, asked: Interest) -> Readiness {
-        let told = self.0 & asked.0 & Readiness::ASKABLE;
-        if told == 0 {
+    pub(crate) fn use_up_by_short_read(&mut self) -> bool {
+        let proof = !self.intersects(Readiness::HANGUP | Readiness::ERROR | Readiness::PRIORITY);
+        if proof {
+            *self = self.without(Readiness::READABLE);
+        }
+        proof
+    }
+
+    /// What of this is wanted, with the hints; empty if nothing is.
+    #[inline]
+    #[must_use]
+    pub const fn masked(self, wanted: Interest) -> Readiness {
+        if self.0 & wanted.0 == 0 {
             Readiness::EMPTY
         } else {
-            Readiness(told | self.0 & !Readiness::ASKABLE)
+            Readiness(self.0 & (wanted.0 | !Readiness::ASKABLE))
         }
     }
 
-    /// This readiness with what its hints mean folded in: a hang-up can be read, an error can be
-    /// read and written.
+    /// What a backend tells of this to someone who asked for `asked`: the hints folded into what
+    /// they mean, masked by what was asked.
+    ///
+    /// A hang-up can be read, an error can be read and written. If neither was asked for, it is
+    /// told as whatever was: a level that can't be told would end every wait.
     #[must_use]
-    #[inline]
-    pub const fn folded(self) -> Readiness {
-        let mut bits = self.0;
+    pub const fn folded(self, asked: Interest) -> Readiness {
+        let mut told = self;
         if self.is_hangup() {
-            bits |= Readiness::READABLE.0;
+            told.0 |= Readiness::READABLE.0;
         }
         if self.is_error() {
-            bits |= Readiness::READABLE.0 | Readiness::WRITABLE.0;
+            told.0 |= Readiness::READABLE.0 | Readiness::WRITABLE.0;
         }
-        Readiness(bits)
+        let hints = told.0 & !Readiness::ASKABLE;
+        if told.0 & asked.0 == 0 && hints != 0 && !asked.is_none() {
+            return Readiness(asked.0 | hints);
+        }
+        told.masked(asked)
     }
 }
 
@@ -253,20 +266,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_hint_alone_is_masked_away_when_nothing_was_asked() {
-        let told = (Readiness::HANGUP | Readiness::ERROR).folded();
-        assert_eq!(told.masked(Interest::NONE), Readiness::EMPTY);
-        assert_eq!(
-            told.masked(Interest::WRITABLE),
-            Readiness::WRITABLE | Readiness::HANGUP | Readiness::ERROR
-        );
+    fn an_error_is_told_in_the_direction_that_was_asked() {
+        let error = Readiness::ERROR;
+        assert_eq!(error.folded(Interest::NONE), Readiness::EMPTY);
+        assert_eq!(error.folded(Interest::WRITABLE), Readiness::WRITABLE | error);
+        assert_eq!(error.folded(Interest::READABLE), Readiness::READABLE | error);
+        assert_eq!(error.folded(Interest::PRIORITY), Readiness::PRIORITY | error);
     }
 
     #[test]
     fn a_hangup_is_readable_and_says_nothing_of_writing() {
-        let told = Readiness::HANGUP.folded();
-        assert_eq!(told, Readiness::READABLE | Readiness::HANGUP);
-        assert_eq!(told.masked(Interest::WRITABLE), Readiness::EMPTY);
+        let hangup = Readiness::HANGUP;
+        let both = Interest::READABLE | Interest::WRITABLE;
+        assert_eq!(hangup.folded(both), Readiness::READABLE | hangup);
+        assert_eq!(hangup.masked(both), Readiness::EMPTY);
     }
 
     #[test]

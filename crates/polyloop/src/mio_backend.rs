@@ -4,7 +4,9 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::{Backend, Caps, Events, Interest, Readiness, Source, Table, Token, Trigger, Waker};
+use crate::{
+    Backend, Caps, Events, Interest, Readiness, Source, Table, Token, TokenMap, Trigger, Waker,
+};
 
 /// Linux, and mio has not been told to emulate itself on poll(2).
 const EPOLL: bool = cfg!(all(
@@ -27,11 +29,14 @@ pub struct MioBackend {
     poll: mio::Poll,
     told: mio::Events,
     watched: Table<Watched>,
+    /// What was asked of each token, to mask hang-ups and errors, which kernels tell unasked.
+    asked: TokenMap<Interest>,
     waker: Arc<mio::Waker>,
 }
 
 #[derive(Debug)]
 struct Watched {
+    token: Token,
     /// mio knows no empty interest: a source of interest none is here and not there.
     interest: Interest,
 }
@@ -45,7 +50,8 @@ impl MioBackend {
     pub fn new() -> io::Result<MioBackend> {
         let poll = mio::Poll::new()?;
         let waker = Arc::new(mio::Waker::new(poll.registry(), WAKER)?);
-        Ok(MioBackend { poll, told: mio::Events::with_capacity(1), watched: Table::new(), waker })
+        let told = mio::Events::with_capacity(1);
+        Ok(MioBackend { poll, told, watched: Table::new(), asked: TokenMap::new(), waker })
     }
 }
 
@@ -76,7 +82,8 @@ impl Backend for MioBackend {
             let token = mio::Token(token.into());
             self.poll.registry().register(source, token, asked).map_err(refusal)?;
         }
-        self.watched.insert(raw, Watched { interest });
+        self.watched.insert(raw, Watched { token, interest });
+        self.asked.insert(token, interest);
         Ok(())
     }
 
@@ -88,19 +95,22 @@ impl Backend for MioBackend {
     ) -> io::Result<()> {
         let watched = self.watched.get_mut(source.raw())?;
         let registry = self.poll.registry();
-        let token = mio::Token(token.into());
+        let name = mio::Token(token.into());
         match (to_mio(watched.interest), to_mio(interest)) {
-            (Some(_), Some(asked)) => registry.reregister(source, token, asked)?,
+            (Some(_), Some(asked)) => registry.reregister(source, name, asked)?,
             (Some(_), None) => registry.deregister(source)?,
-            (None, Some(asked)) => registry.register(source, token, asked).map_err(refusal)?,
+            (None, Some(asked)) => registry.register(source, name, asked).map_err(refusal)?,
             (None, None) => {}
         }
-        watched.interest = interest;
+        self.asked.remove(watched.token);
+        self.asked.insert(token, interest);
+        *watched = Watched { token, interest };
         Ok(())
     }
 
     fn deregister<S: Source + ?Sized>(&mut self, source: &mut S) -> io::Result<()> {
         let watched = self.watched.remove(source.raw())?;
+        self.asked.remove(watched.token);
         if to_mio(watched.interest).is_some() {
             if let Err(error) = self.poll.registry().deregister(source) {
                 // The number came back as another source: the kernel forgot the one that was
@@ -117,7 +127,9 @@ impl Backend for MioBackend {
     fn close<S: Source>(&mut self, source: S) {
         // Closing the last descriptor of a file takes it out of epoll and kqueue, and of mio's
         // Windows selector when the socket is dropped.
-        let _ = self.watched.remove(source.raw());
+        if let Ok(watched) = self.watched.remove(source.raw()) {
+            self.asked.remove(watched.token);
+        }
         drop(source);
     }
 
@@ -137,7 +149,13 @@ impl Backend for MioBackend {
                 continue;
             }
             let token = Token::from(event.token().0);
-            let readiness = from_mio(event);
+            let readiness = match from_mio(event) {
+                Told::Plain(readiness) => readiness,
+                Told::Hinted(readiness) => {
+                    let asked = self.asked.get_mut(token).map_or(Interest::NONE, |asked| *asked);
+                    readiness.folded(asked)
+                }
+            };
             if !readiness.is_empty() {
                 events.push(token, readiness);
             }
@@ -168,21 +186,29 @@ fn to_mio(interest: Interest) -> Option<mio::Interest> {
     asked
 }
 
+/// What an event tells: with hints or, mostly, without.
+enum Told {
+    Plain(Readiness),
+    Hinted(Readiness),
+}
+
 #[inline]
-fn from_mio(event: &mio::event::Event) -> Readiness {
+fn from_mio(event: &mio::event::Event) -> Told {
     let pick = |is: bool, readiness: Readiness| if is { readiness } else { Readiness::EMPTY };
     let told = pick(event.is_readable(), Readiness::READABLE)
         | pick(event.is_writable(), Readiness::WRITABLE);
-    // Asked all at once, since mostly it is none of them.
-    if !(event.is_error() | event.is_read_closed() | event.is_write_closed() | event.is_priority())
-    {
-        return told;
+    // Asked at once, since mostly it is none of them. A closed writing side is told as writable,
+    // or as an error or a hang-up.
+    let hinted = event.is_error() | event.is_read_closed() | event.is_priority();
+    if !(hinted || event.is_writable() && event.is_write_closed()) {
+        return Told::Plain(told);
     }
-    let hints = pick(event.is_write_closed(), Readiness::WRITABLE)
-        | pick(event.is_priority(), Readiness::PRIORITY)
-        | pick(event.is_read_closed(), Readiness::HANGUP)
-        | pick(event.is_error(), Readiness::ERROR);
-    (told | hints).folded()
+    Told::Hinted(
+        told | pick(event.is_write_closed(), Readiness::WRITABLE)
+            | pick(event.is_priority(), Readiness::PRIORITY)
+            | pick(event.is_read_closed(), Readiness::HANGUP)
+            | pick(event.is_error(), Readiness::ERROR),
+    )
 }
 
 /// Says what to do about a source that the system's mechanism can't watch.

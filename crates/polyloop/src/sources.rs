@@ -111,11 +111,11 @@ impl Sources {
         Ok(())
     }
 
-    /// Puts a source on the next repost queue, once.
+    /// Puts a source on the next repost queue, unless it is on one.
     pub(crate) fn queue(&mut self, token: Token) {
         let mark = self.mark;
         if let Some(watched) = self.get_mut(token) {
-            if watched.mark != mark {
+            if watched.mark == Mark::None {
                 watched.mark = mark;
                 self.reposts.push(token);
             }
@@ -129,11 +129,20 @@ impl Sources {
         self.left = ready;
     }
 
-    /// Ends it, and returns what the source is still ready for.
+    /// What the source in hand is still ready for.
     #[inline]
-    pub(crate) fn let_go(&mut self) -> Readiness {
-        self.in_hand = NOBODY;
+    pub(crate) fn left(&self) -> Readiness {
         self.left
+    }
+
+    /// No source is in hand any more.
+    pub(crate) fn let_go(&mut self) {
+        self.in_hand = NOBODY;
+    }
+
+    #[inline]
+    pub(crate) fn short_read_in_hand(&mut self) {
+        self.left.use_up_by_short_read();
     }
 
     /// What a source is ready for.

@@ -56,6 +56,19 @@ impl<T> TokenMap<T> {
         }
     }
 
+    /// As [`get_mut`](TokenMap::get_mut), for a token whose generation the caller has compared:
+    /// the one that the loop dispatches.
+    #[inline]
+    pub(crate) fn tenant_mut(&mut self, token: Token) -> Option<&mut T> {
+        match self.slots.get_mut(token.index()) {
+            Some(Some((generation, value))) => {
+                debug_assert_eq!(*generation, token.generation(), "{token} is not its tenant");
+                Some(value)
+            }
+            _ => None,
+        }
+    }
+
     /// Takes the token's value out.
     pub fn remove(&mut self, token: Token) -> Option<T> {
         self.get_mut(token)?;

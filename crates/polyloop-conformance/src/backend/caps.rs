@@ -1,10 +1,11 @@
 //! What a backend declares: it must do no less, and no more.
 
 use std::io::Read;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use polyloop::{Backend, Interest, Readiness, Trigger};
 
+use crate::script::SPURIOUS;
 use crate::sockets::{drain, pair, pair_with_input, send, send_out_of_band};
 use crate::watcher::Watcher;
 use crate::Make;
@@ -109,4 +110,21 @@ pub fn priority_is_not_told_unasked<B: Backend>(make: Make<B>) {
     let token = watcher.register(&mut ours, Interest::WRITABLE);
     send_out_of_band(&peer, b'!');
     assert_eq!(watcher.expect(token, Readiness::WRITABLE), Readiness::WRITABLE);
+}
+
+/// A hang-up while only priority data was asked for is told as that, or not at all; but no `poll`
+/// returns again and again with nothing to say.
+pub fn a_hangup_without_a_direction_does_not_spin<B: Backend>(make: Make<B>) {
+    const QUIET: Duration = Duration::from_millis(10);
+    let mut watcher = Watcher::new(make);
+    let (mut ours, peer) = pair();
+    watcher.register(&mut ours, Interest::PRIORITY);
+    drop(peer);
+    ours.shutdown(std::net::Shutdown::Write).expect("our half closes");
+    let start = Instant::now();
+    let mut empty = 0;
+    while let Some(left) = QUIET.checked_sub(start.elapsed()) {
+        empty += u32::from(watcher.poll(Some(left)).is_empty());
+    }
+    assert!(empty <= 2 + SPURIOUS, "contract 4: {empty} polls returned for nothing in {QUIET:?}");
 }

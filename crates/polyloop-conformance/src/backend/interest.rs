@@ -89,6 +89,27 @@ pub fn what_is_ready_when_reregistered_is_told<B: Backend>(make: Make<B>) {
     watcher.expect(token, Readiness::READABLE);
 }
 
+/// So is a source that was told of a hang-up, an end or a reset: what no further event is to be
+/// expected of is told again when asked again.
+pub fn a_hangup_is_told_again_when_reregistered<B: Backend>(make: Make<B>) {
+    let mut watcher = Watcher::new(make);
+    let [(mut ended, finisher), (mut hung_up, leaver), (mut broken, resetter)] =
+        [pair(), pair(), pair()];
+    finish(&finisher);
+    hung_up.shutdown(std::net::Shutdown::Write).expect("our half closes");
+    drop(leaver);
+    reset(resetter);
+    for ours in [&mut ended, &mut hung_up, &mut broken] {
+        let token = watcher.register(ours, Interest::READABLE);
+        for interest in [Interest::READABLE, Interest::READABLE | Interest::WRITABLE] {
+            watcher.expect(token, Readiness::READABLE);
+            watcher.reregister(token, ours, interest);
+        }
+        watcher.expect(token, Readiness::READABLE | Readiness::WRITABLE);
+        watcher.deregister(token, ours);
+    }
+}
+
 /// A direction that is added is told if it is ready already, and the other one is kept.
 pub fn a_direction_can_be_added<B: Backend>(make: Make<B>) {
     let mut watcher = Watcher::new(make);

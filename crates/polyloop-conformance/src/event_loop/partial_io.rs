@@ -5,11 +5,12 @@
 
 use std::io::{self, Read};
 use std::net::TcpStream as Peer;
+use std::time::Duration;
 
 use mio::net::{TcpListener, TcpStream};
 use polyloop::{Backend, Context, EventLoop, Interest, Readiness, Token};
 
-use crate::script::{expect_quiet, new_loop, read, run, would_block, Call};
+use crate::script::{expect_quiet, new_loop, read, run, turn, would_block, Call};
 use crate::sockets::{datagram_pair, finish, pair, reset, send, send_out_of_band, Ended, ANY};
 use crate::Make;
 
@@ -296,6 +297,45 @@ pub fn one_datagram_a_turn_gets_all<B: Backend>(make: Make<B>) {
         });
         assert_eq!(got, [0, 1, 2, 3, 4]);
     }
+}
+
+/// A datagram socket outlives an error: what was refused is reported once, and later datagrams come.
+pub fn a_datagram_comes_after_a_refused_one<B: Backend>(make: Make<B>) {
+    let mut event_loop = new_loop(make);
+    let (mut ours, peer) = datagram_pair();
+    let token = event_loop.context().register(&mut ours, Interest::READABLE).expect("new");
+    let (us, them) = (ours.local_addr().expect("bound"), peer.local_addr().expect("bound"));
+    drop(peer);
+    ours.send(b"to nobody").expect("loopback takes a datagram");
+    // On the systems that report it, the refusal has come; nobody else asks for the port that was
+    // given out last, and if somebody does there is nothing to see here.
+    let drain = |context: &mut Context<B>, ours: &mut mio::net::UdpSocket| {
+        let mut buffer = [0; 16];
+        loop {
+            match context.read(token, || ours.recv(&mut buffer)) {
+                Ok(n) => return Some(buffer[..n].to_vec()),
+                Err(error) => match error.kind() {
+                    io::ErrorKind::WouldBlock => return None,
+                    io::ErrorKind::ConnectionRefused | io::ErrorKind::ConnectionReset => {}
+                    _ => panic!("neither a refusal nor WouldBlock: {error}"),
+                },
+            }
+        }
+    };
+    turn(&mut event_loop, Some(Duration::from_millis(2)), |context, call| {
+        if let Call::Ready(..) = call {
+            assert_eq!(drain(context, &mut ours), None, "nobody sent anything");
+        }
+    });
+    let Ok(peer) = std::net::UdpSocket::bind(them) else { return };
+    peer.send_to(b"somebody", us).expect("loopback takes a datagram");
+    run(&mut event_loop, |context, call| {
+        let Call::Ready(..) = call else { return };
+        if let Some(datagram) = drain(context, &mut ours) {
+            assert_eq!(datagram, b"somebody");
+            context.stop();
+        }
+    });
 }
 
 /// What a handler holds in a buffer of its own is dispatched by `repost`, if it is wanted.

@@ -3,7 +3,7 @@
 use polyloop::{Backend, Interest};
 
 use crate::script::{expect_quiet, new_loop, read, run, turn, would_block, Call};
-use crate::sockets::{pair, pair_with_input, send};
+use crate::sockets::{pair, pair_with_input, reset, send};
 use crate::Make;
 
 use std::time::{Duration, Instant};
@@ -168,4 +168,27 @@ pub fn a_pause_may_be_over_at_once<B: Backend>(make: Make<B>) {
         });
     }
     expect_quiet(&mut event_loop, token, &ours);
+}
+
+/// After a reset was told, interest may still change, and what it changed to is told.
+pub fn interest_may_change_after_a_reset<B: Backend>(make: Make<B>) {
+    let mut event_loop = new_loop(make);
+    let (mut ours, peer) = pair();
+    let token = event_loop.context().register(&mut ours, Interest::READABLE).expect("new");
+    reset(peer);
+    for interest in [Interest::READABLE | Interest::WRITABLE, Interest::NONE, Interest::READABLE] {
+        run(&mut event_loop, |context, call| {
+            if let Call::Ready(..) = call {
+                context.stop();
+            }
+        });
+        let context = event_loop.context();
+        context.set_interest(token, &mut ours, interest).expect("it is known");
+        if interest.is_none() {
+            expect_pause(&mut event_loop);
+            let context = event_loop.context();
+            context.set_interest(token, &mut ours, Interest::WRITABLE).expect("it is known");
+        }
+    }
+    event_loop.context().deregister(token, &mut ours).expect("it is known");
 }

@@ -16,12 +16,15 @@ use crate::{
     Token, TokenMap,
 };
 
+/// What one read takes at most.
+const BUFFER: usize = 64 * 1024;
+
 /// All that a server holds: listeners and connections by token, and what they share.
 pub(super) struct Connections<F, P> {
     pub(super) entries: TokenMap<Entry<P>>,
     pub(super) shared: Shared<F>,
     /// What every connection reads into; what is left of it is kept by its machine.
-    buffer: Box<[u8]>,
+    buffer: Box<[u8; BUFFER]>,
     output: Vec<u8>,
 }
 
@@ -63,9 +66,6 @@ enum Still {
 }
 
 impl<F, P> Connections<F, P> {
-    /// What one read takes at most.
-    const BUFFER: usize = 64 * 1024;
-
     /// Reads of one connection in one turn; then the others have theirs.
     const READS: usize = 4;
 
@@ -80,7 +80,7 @@ impl<F, P> Connections<F, P> {
                 open: 0,
                 draining: None,
             },
-            buffer: vec![0; Self::BUFFER].into_boxed_slice(),
+            buffer: vec![0; BUFFER].try_into().expect("a vector of BUFFER bytes has that length"),
             output: Vec::new(),
         }
     }
@@ -108,7 +108,7 @@ impl<P: Protocol, F: Fn(SocketAddr) -> P> Connections<F, P> {
             link,
             config: &self.shared.config,
             output: &mut self.output,
-            buffer: &mut self.buffer,
+            buffer: &mut self.buffer[..],
             handle: &|| handle(remote, token),
             draining: self.shared.draining.is_some(),
         };
@@ -242,8 +242,16 @@ impl<P: Protocol, F: Fn(SocketAddr) -> P> Connections<F, P> {
         let token = listeners.unwrap_or(Token::new(0, 0));
         self.shared.draining = Some(context.set_timer(self.shared.config.drain, token));
         log::info!("draining {} connections", self.shared.open);
-        for token in self.entries.tokens() {
+        let tokens: Vec<Token> = self.entries.tokens().collect();
+        for token in tokens {
             context.repost(token, Readiness::READABLE);
+            self.drive(context, token, |driven| {
+                if driven.link.machine.interest().is_readable() {
+                    Still::Open // until it has read what has come
+                } else {
+                    driven.rest()
+                }
+            });
         }
     }
 }
@@ -256,7 +264,7 @@ impl<B: Backend, P: Protocol, F: Fn(SocketAddr) -> P> Handler<B> for Connections
     /// [`Driven`]'s.
     #[inline(always)] // into the loop over a turn's events
     fn ready(&mut self, context: &mut Context<B>, token: Token, readiness: Readiness) {
-        let link = match self.entries.get_mut(token) {
+        let link = match self.entries.tenant_mut(token) {
             Some(Entry::Connection(link)) if link.steady => link,
             Some(_) => return self.serve(context, token, readiness),
             None => return,
@@ -264,10 +272,11 @@ impl<B: Backend, P: Protocol, F: Fn(SocketAddr) -> P> Handler<B> for Connections
         let (now, (timers, sources)) = (context.now(), context.timers_and_sources());
         let buffer = &mut *self.buffer;
         let mut stream = &link.stream;
-        let count = match sources.read(token, || stream.read(buffer)) {
+        let count = match sources.read(token, || stream.read(&mut buffer[..])) {
             Ok(count) if count > 0 => count,
             end => return self.serve_end(context, token, end),
         };
+        link.machine.touch(now);
         let environment = Environment {
             machine: &mut link.machine,
             config: &self.shared.config,
@@ -279,7 +288,6 @@ impl<B: Backend, P: Protocol, F: Fn(SocketAddr) -> P> Handler<B> for Connections
             handle: &|| handle(&self.shared.remote, token),
         };
         let used = link.protocol.received(&mut environment.into(), &buffer[..count]);
-        link.machine.touch(now);
         let output = &mut self.output;
         let mut written = 0;
         if used == count && link.machine.is_steady() {
@@ -289,8 +297,8 @@ impl<B: Backend, P: Protocol, F: Fn(SocketAddr) -> P> Handler<B> for Connections
             if written == output.len() {
                 output.clear();
                 // A full buffer leaves the connection ready, and the loop comes back to it.
-                if count < buffer.len() {
-                    context.short_read(token);
+                if count < BUFFER {
+                    context.short_read_in_hand();
                 }
                 return;
             }
@@ -345,7 +353,12 @@ struct Writer<'a> {
 impl Writer<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let mut stream = self.stream;
-        self.sources.write(self.token, || stream.write(bytes))
+        let written = self.sources.write(self.token, || stream.write(bytes));
+        match &written {
+            Ok(count) => log::trace!("{}: wrote {count} of {} bytes", self.token, bytes.len()),
+            Err(error) => log::trace!("{}: wrote nothing: {error}", self.token),
+        }
+        written
     }
 }
 
@@ -428,7 +441,7 @@ impl<B: Backend, P: Protocol> Driven<'_, B, P> {
         }
     }
 
-    /// All that had come is read.
+    /// There is nothing to read at the moment.
     fn rest(&mut self) -> Still {
         if self.draining && self.link.machine.is_quiet() {
             return Still::Ended(Closed::Drained);
@@ -459,7 +472,9 @@ impl<B: Backend, P: Protocol> Driven<'_, B, P> {
             return Still::Ended(Closed::Failed(error.kind()));
         }
         let still = self.watch();
-        self.link.steady = self.link.machine.is_steady() && !self.draining;
+        // The steady path has no time for the log.
+        let traced = log::log_enabled!(log::Level::Trace);
+        self.link.steady = self.link.machine.is_steady() && !self.draining && !traced;
         still
     }
 
