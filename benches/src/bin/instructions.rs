@@ -12,6 +12,10 @@
 //!
 //! A server is started without `--control`: the thread that answers a parent makes glibc take a
 //! longer way around each system call, and is no part of serving.
+//!
+//! What is not seen: under valgrind a reading of the clock is a system call, so the instructions
+//! that it takes in the kernel's shared page, where that has a clock, are not counted. strace sees
+//! no such call, for there it is none.
 #![forbid(unsafe_code)]
 
 use std::process::ExitCode;
