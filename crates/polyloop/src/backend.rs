@@ -138,8 +138,8 @@ pub struct Event {
 /// What does not fit is told by the next `poll`.
 #[derive(Debug)]
 pub struct Events {
-    list: Vec<Event>,
-    capacity: usize,
+    slots: Box<[Event]>,
+    len: usize,
 }
 
 impl Events {
@@ -151,39 +151,56 @@ impl Events {
     #[must_use]
     pub fn with_capacity(capacity: usize) -> Events {
         assert!(capacity > 0, "room for no event at all would never tell anything");
-        Events { list: Vec::with_capacity(capacity), capacity }
+        let nothing = Event { token: Token::new(0, 0), readiness: Readiness::EMPTY };
+        Events { slots: vec![nothing; capacity].into_boxed_slice(), len: 0 }
     }
 
     /// How many events fit.
     #[must_use]
     pub fn capacity(&self) -> usize {
-        self.capacity
+        self.slots.len()
     }
 
     /// Whether no further event fits.
+    #[inline]
     #[must_use]
     pub fn is_full(&self) -> bool {
-        self.list.len() == self.capacity
+        self.len == self.slots.len()
     }
 
     /// Forgets all events; a backend begins `poll` with it.
     pub fn clear(&mut self) {
-        self.list.clear();
+        self.len = 0;
     }
 
     /// Adds an event; a backend does that for each source that is ready, while the list is not
-    /// [full](Events::is_full).
+    /// [full](Events::is_full). To a full list nothing is added.
     #[inline]
     pub fn push(&mut self, token: Token, readiness: Readiness) {
         debug_assert!(!self.is_full(), "a backend asks is_full() before it adds");
-        self.list.push(Event { token, readiness });
+        if let Some(slot) = self.slots.get_mut(self.len) {
+            *slot = Event { token, readiness };
+            self.len += 1;
+        }
+    }
+
+    /// Adds events as long as they fit. The rest of them stays in the iterator.
+    #[inline]
+    pub fn fill(&mut self, mut events: impl Iterator<Item = Event>) {
+        let mut len = self.len;
+        while let Some(slot) = self.slots.get_mut(len) {
+            let Some(event) = events.next() else { break };
+            *slot = event;
+            len += 1;
+        }
+        self.len = len;
     }
 }
 
 impl std::ops::Deref for Events {
     type Target = [Event];
     fn deref(&self) -> &[Event] {
-        &self.list
+        &self.slots[..self.len]
     }
 }
 

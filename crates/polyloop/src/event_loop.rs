@@ -119,6 +119,24 @@ impl<B: Backend, M: Send + 'static> EventLoop<B, M> {
             handler.message(&mut self.context, message);
         }
 
+        self.dispatch_ready(handler);
+
+        self.context.timers.collect_due(self.context.now, &mut self.due);
+        for timer in self.due.drain(..) {
+            // An earlier one of this turn may have cancelled it.
+            if let Some(token) = self.context.timers.take(timer) {
+                self.context.counters().timers.add(1);
+                log::trace!("{token}: timer");
+                handler.timer(&mut self.context, token, timer);
+            }
+        }
+
+        Ok(())
+    }
+
+    /// Input and output: what had an event, then what was reposted.
+    #[inline(never)] // as small a function as can be, for the sake of registers
+    fn dispatch_ready<H: Handler<B, Message = M>>(&mut self, handler: &mut H) {
         // What is reposted from here on belongs to the next turn, and carries the other mark.
         let this_turn = self.context.sources.mark;
         self.context.sources.mark = this_turn.other();
@@ -135,18 +153,6 @@ impl<B: Backend, M: Send + 'static> EventLoop<B, M> {
         }
 
         self.context.sources.let_go();
-
-        self.context.timers.collect_due(self.context.now, &mut self.due);
-        for timer in self.due.drain(..) {
-            // An earlier one of this turn may have cancelled it.
-            if let Some(token) = self.context.timers.take(timer) {
-                self.context.counters().timers.add(1);
-                log::trace!("{token}: timer");
-                handler.timer(&mut self.context, token, timer);
-            }
-        }
-
-        Ok(())
     }
 
     fn wait(&mut self, limit: Option<Duration>) -> io::Result<()> {
@@ -494,6 +500,7 @@ impl<B: Backend> Context<B> {
     }
 
     /// A source was not used up, or was not before: its slot has to know.
+    #[inline(never)] // what it needs would be kept over every request
     fn put_back(&mut self, token: Token, left: Readiness) {
         // The handler may have removed it.
         if let Some(watched) = self.sources.get_mut(token) {

@@ -1,11 +1,13 @@
 //! The backend on mio: edge-triggered epoll, kqueue, or AFD on Windows.
 
+use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::{
-    Backend, Caps, Events, Interest, Readiness, Source, Table, Token, TokenMap, Trigger, Waker,
+    Backend, Caps, Event, Events, Interest, Readiness, Source, Table, Token, TokenMap, Trigger,
+    Waker,
 };
 
 /// mio has been told to emulate itself on poll(2).
@@ -28,9 +30,8 @@ const WAKER: mio::Token = mio::Token(usize::MAX);
 pub struct MioBackend {
     poll: mio::Poll,
     told: mio::Events,
-    /// How many of `told` were handed on when no more fitted, zero if all were. Only mio's own
-    /// poll(2) tells more than it was given room for.
-    handed_on: usize,
+    /// What did not fit. Only mio's own poll(2) tells more than it was given room for.
+    left_over: VecDeque<Event>,
     watched: Table<Watched>,
     /// What was asked of each token, to mask hang-ups and errors, which kernels tell unasked.
     asked: TokenMap<Interest>,
@@ -57,11 +58,24 @@ impl MioBackend {
         Ok(MioBackend {
             poll,
             told,
-            handed_on: 0,
+            left_over: VecDeque::new(),
             watched: Table::new(),
             asked: TokenMap::new(),
             waker,
         })
+    }
+}
+
+impl MioBackend {
+    /// Hands on what was left over, but for what is not asked for any more.
+    fn hand_on(&mut self, events: &mut Events) {
+        let asked = &mut self.asked;
+        let still = |event: Event| {
+            let readiness = event.readiness.masked(*asked.get_mut(event.token)?);
+            (!readiness.is_empty()).then_some(Event { readiness, ..event })
+        };
+        let count = self.left_over.len().min(events.capacity());
+        events.fill(self.left_over.drain(..count).filter_map(still));
     }
 }
 
@@ -153,47 +167,30 @@ impl Backend for MioBackend {
         drop(source);
     }
 
+    #[inline(never)] // its loop needs all registers, which it does not get inside of another one
     fn poll(&mut self, events: &mut Events, timeout: Option<Duration>) -> io::Result<()> {
         events.clear();
-        let leftover = FORCED_POLL && self.handed_on > 0;
-        if !leftover {
-            if self.told.capacity() != events.capacity() {
-                // An event that did not fit would be lost: the kernel does not repeat an edge.
-                self.told = mio::Events::with_capacity(events.capacity());
-            }
-            match self.poll.poll(&mut self.told, timeout) {
-                Ok(()) => {}
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
-                Err(error) => return Err(error),
-            }
+        if FORCED_POLL && !self.left_over.is_empty() {
+            self.hand_on(events);
+            return Ok(());
         }
-        for (position, event) in
-            self.told.iter().enumerate().skip(if leftover { self.handed_on } else { 0 })
-        {
-            if event.token() == WAKER {
-                continue;
-            }
-            if FORCED_POLL && events.is_full() {
-                self.handed_on = position;
-                return Ok(());
-            }
-            let token = Token::from(event.token().0);
-            let readiness = match from_mio(event) {
-                // Who was left over may be gone by now.
-                Told::Plain(readiness) if !leftover => readiness,
-                Told::Plain(readiness) => {
-                    self.asked.get_mut(token).map_or(Readiness::EMPTY, |a| readiness.masked(*a))
-                }
-                Told::Hinted(readiness) => {
-                    let asked = self.asked.get_mut(token).map_or(Interest::NONE, |asked| *asked);
-                    readiness.folded(asked)
-                }
-            };
-            if !readiness.is_empty() {
-                events.push(token, readiness);
-            }
+        if self.told.capacity() != events.capacity() {
+            // An event that did not fit would be lost: the kernel does not repeat an edge.
+            self.told = mio::Events::with_capacity(events.capacity());
         }
-        self.handed_on = 0;
+        match self.poll.poll(&mut self.told, timeout) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
+            Err(error) => return Err(error),
+        }
+        let asked = &mut self.asked;
+        let told = self.told.iter().filter_map(|event| from_mio(event, asked));
+        if FORCED_POLL {
+            self.left_over.extend(told);
+            self.hand_on(events);
+        } else {
+            events.fill(told);
+        }
         Ok(())
     }
 
@@ -220,29 +217,46 @@ fn to_mio(interest: Interest) -> Option<mio::Interest> {
     asked
 }
 
-/// What an event tells: with hints or, mostly, without.
-enum Told {
-    Plain(Readiness),
-    Hinted(Readiness),
-}
-
+/// What an event of mio's tells; `None` for the waker's, and if it tells nothing that was asked.
 #[inline]
-fn from_mio(event: &mio::event::Event) -> Told {
-    let pick = |is: bool, readiness: Readiness| if is { readiness } else { Readiness::EMPTY };
-    let told = pick(event.is_readable(), Readiness::READABLE)
+fn from_mio(event: &mio::event::Event, asked: &mut TokenMap<Interest>) -> Option<Event> {
+    if event.token() == WAKER {
+        return None;
+    }
+    let token = Token::from(event.token().0);
+    let mut readiness = pick(event.is_readable(), Readiness::READABLE)
         | pick(event.is_writable(), Readiness::WRITABLE);
     // Asked at once, since mostly it is none of them. A closed writing side is told as writable,
     // or as an error or a hang-up.
     let hinted = event.is_error() | event.is_read_closed() | event.is_priority();
-    if !(hinted || event.is_writable() && event.is_write_closed()) {
-        return Told::Plain(told);
+    if hinted || event.is_writable() && event.is_write_closed() {
+        readiness = with_hints(readiness, event, asked);
     }
-    Told::Hinted(
-        told | pick(event.is_write_closed(), Readiness::WRITABLE)
-            | pick(event.is_priority(), Readiness::PRIORITY)
-            | pick(event.is_read_closed(), Readiness::HANGUP)
-            | pick(event.is_error(), Readiness::ERROR),
-    )
+    (!readiness.is_empty()).then_some(Event { token, readiness })
+}
+
+#[cold]
+#[inline(never)]
+fn with_hints(
+    told: Readiness,
+    event: &mio::event::Event,
+    asked: &mut TokenMap<Interest>,
+) -> Readiness {
+    let told = told
+        | pick(event.is_write_closed(), Readiness::WRITABLE)
+        | pick(event.is_priority(), Readiness::PRIORITY)
+        | pick(event.is_read_closed(), Readiness::HANGUP)
+        | pick(event.is_error(), Readiness::ERROR);
+    let asked = asked.get_mut(Token::from(event.token().0));
+    told.folded(asked.map_or(Interest::NONE, |asked| *asked))
+}
+
+fn pick(is: bool, readiness: Readiness) -> Readiness {
+    if is {
+        readiness
+    } else {
+        Readiness::EMPTY
+    }
 }
 
 /// Says what to do about a source that the system's mechanism can't watch.
