@@ -1,33 +1,50 @@
 //! What is asked of a backend, and what it tells.
 
 use std::fmt;
+use std::num::NonZeroU8;
 use std::ops::{BitOr, BitOrAssign};
 
 /// What the caller wants to be told about a source. *None* is a legal interest: silence.
-#[derive(Clone, Copy, PartialEq, Eq, Default, Hash)]
-pub struct Interest(u8);
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Interest(NonZeroU8);
+
+/// A bit that every interest has, so that an `Option` of one takes no more room: backends keep
+/// one for each source.
+const SOME: u8 = 128;
 
 impl Interest {
     /// Nothing, hang-ups and errors included.
-    pub const NONE: Interest = Interest(0);
+    pub const NONE: Interest = Interest::of(0);
     /// Input, an end of input, a waiting connection, a failure.
-    pub const READABLE: Interest = Interest(1);
+    pub const READABLE: Interest = Interest::of(1);
     /// Room for output, a connect that ended, a failure.
-    pub const WRITABLE: Interest = Interest(2);
+    pub const WRITABLE: Interest = Interest::of(2);
     /// Out-of-band data. A backend whose [`Caps::priority`](crate::Caps) is false ignores it.
-    pub const PRIORITY: Interest = Interest(4);
+    pub const PRIORITY: Interest = Interest::of(4);
+
+    const fn of(bits: u8) -> Interest {
+        match NonZeroU8::new(bits | SOME) {
+            Some(bits) => Interest(bits),
+            None => unreachable!(),
+        }
+    }
+
+    #[inline]
+    const fn bits(self) -> u8 {
+        self.0.get() & !SOME
+    }
 
     /// Whether all of `other` is asked for.
     #[must_use]
     #[inline]
     pub const fn contains(self, other: Interest) -> bool {
-        self.0 & other.0 == other.0
+        self.bits() & other.bits() == other.bits()
     }
 
     /// Whether nothing is asked for.
     #[must_use]
     pub const fn is_none(self) -> bool {
-        self.0 == 0
+        self.bits() == 0
     }
 
     /// Whether input is asked for.
@@ -53,7 +70,13 @@ impl Interest {
     #[must_use]
     #[inline]
     pub const fn without(self, other: Interest) -> Interest {
-        Interest(self.0 & !other.0)
+        Interest::of(self.bits() & !other.bits())
+    }
+}
+
+impl Default for Interest {
+    fn default() -> Interest {
+        Interest::NONE
     }
 }
 
@@ -68,13 +91,13 @@ impl BitOr for Interest {
 impl BitOrAssign for Interest {
     #[inline]
     fn bitor_assign(&mut self, other: Interest) {
-        self.0 |= other.0;
+        *self = *self | other;
     }
 }
 
 impl fmt::Debug for Interest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        Readiness(self.0).fmt(f)
+        Readiness::from(*self).fmt(f)
     }
 }
 
@@ -188,10 +211,10 @@ impl Readiness {
     #[inline]
     #[must_use]
     pub const fn masked(self, wanted: Interest) -> Readiness {
-        if self.0 & wanted.0 == 0 {
+        if self.0 & wanted.bits() == 0 {
             Readiness::EMPTY
         } else {
-            Readiness(self.0 & (wanted.0 | !Readiness::ASKABLE))
+            Readiness(self.0 & (wanted.bits() | !Readiness::ASKABLE))
         }
     }
 
@@ -210,8 +233,8 @@ impl Readiness {
             told.0 |= Readiness::READABLE.0 | Readiness::WRITABLE.0;
         }
         let hints = told.0 & !Readiness::ASKABLE;
-        if told.0 & asked.0 == 0 && hints != 0 && !asked.is_none() {
-            return Readiness(asked.0 | hints);
+        if told.0 & asked.bits() == 0 && hints != 0 && !asked.is_none() {
+            return Readiness(asked.bits() | hints);
         }
         told.masked(asked)
     }
@@ -219,7 +242,7 @@ impl Readiness {
 
 impl From<Interest> for Readiness {
     fn from(interest: Interest) -> Readiness {
-        Readiness(interest.0)
+        Readiness(interest.bits())
     }
 }
 

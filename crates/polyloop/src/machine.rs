@@ -13,11 +13,18 @@ use crate::{Closed, Config, Connection, Handle, Interest, Protocol, Tick, TimerI
 /// protocol left unused and for what the kernel did not take.
 #[derive(Debug)]
 pub struct Machine {
-    rest: Option<Box<Rest>>,
-    queue: Option<Box<Queue>>,
+    /// What is kept for a connection that is in the middle of something; [`REST`] and [`QUEUE`]
+    /// say of what.
+    held: Option<Box<Held>>,
     /// When a byte last moved.
     active: Tick,
     flags: u16,
+}
+
+#[derive(Debug)]
+struct Held {
+    rest: Rest,
+    queue: Queue,
 }
 
 /// Input that the protocol left unused.
@@ -55,9 +62,9 @@ const SHOW_REST: u16 = 1 << 6;
 const ABOVE_HIGH: u16 = 1 << 7;
 /// More input was left unused than is allowed.
 const INPUT_TOO_LONG: u16 = 1 << 8;
-/// `rest` holds something,
+/// Input is held that the protocol left unused,
 const REST: u16 = 1 << 9;
-/// `queue` holds something: with these two, no flag at all means that there is nothing to do.
+/// or output that the kernel did not take: so no flag at all means that there is nothing to do.
 const QUEUE: u16 = 1 << 10;
 
 /// What a driver lends a connection for the length of one call.
@@ -137,7 +144,7 @@ impl Machine {
     /// A connection that opens at `now`.
     #[must_use]
     pub fn new(now: Tick) -> Machine {
-        Machine { rest: None, queue: None, active: now, flags: 0 }
+        Machine { held: None, active: now, flags: 0 }
     }
 
     #[inline]
@@ -211,30 +218,30 @@ impl Machine {
 
     #[cold]
     fn received_more<P: Protocol>(connection: &mut Connection<'_>, protocol: &mut P, input: &[u8]) {
-        let Some(mut rest) = connection.0.machine.rest.take() else { return };
-        connection.0.machine.flags &= !REST;
+        let now = connection.0.now;
+        let mut rest = connection.0.machine.take_rest(now);
         rest.bytes.extend_from_slice(input);
         let used = protocol.received(connection, &rest.bytes);
         debug_assert!(used <= rest.bytes.len(), "{used} of {} bytes", rest.bytes.len());
-        if used >= rest.bytes.len() {
-            return;
+        if used < rest.bytes.len() {
+            if used > 0 {
+                rest.bytes.drain(..used);
+                rest.since = now;
+            }
+            Machine::put_back(connection, rest);
         }
-        if used > 0 {
-            rest.bytes.drain(..used);
-            rest.since = connection.0.now;
-        }
-        Machine::put_back(connection, rest);
+        connection.0.machine.let_go();
     }
 
     /// The protocol has left `unused` of the input: nothing in most cases.
     pub fn keep(connection: &mut Connection<'_>, unused: &[u8]) {
         if !unused.is_empty() {
             let rest = Rest { bytes: unused.to_vec(), since: connection.0.now };
-            Machine::put_back(connection, Box::new(rest));
+            Machine::put_back(connection, rest);
         }
     }
 
-    fn put_back(connection: &mut Connection<'_>, rest: Box<Rest>) {
+    fn put_back(connection: &mut Connection<'_>, rest: Rest) {
         let machine = &mut *connection.0.machine;
         if machine.is(CLOSE | ABORT) {
             return; // the protocol will see no more of it
@@ -243,7 +250,28 @@ impl Machine {
         if rest.bytes.len() > connection.0.config.max_input {
             machine.flags |= INPUT_TOO_LONG;
         }
-        machine.rest = Some(rest);
+        machine.hold(connection.0.now).rest = rest;
+    }
+
+    fn take_rest(&mut self, now: Tick) -> Rest {
+        self.flags &= !REST;
+        std::mem::replace(&mut self.hold(now).rest, Rest { bytes: Vec::new(), since: now })
+    }
+
+    fn hold(&mut self, now: Tick) -> &mut Held {
+        self.held.get_or_insert_with(|| {
+            Box::new(Held {
+                rest: Rest { bytes: Vec::new(), since: now },
+                queue: Queue { bytes: Vec::new(), written: 0, since: now },
+            })
+        })
+    }
+
+    /// Gives back the room of what is not held any more.
+    fn let_go(&mut self) {
+        if self.is_quiet() {
+            self.held = None;
+        }
     }
 
     /// The driver has read the end of the input.
@@ -299,8 +327,8 @@ impl Machine {
         }
         if machine.is(SHOW_REST) && !machine.is(PAUSED | ABOVE_HIGH) {
             machine.flags &= !SHOW_REST;
-            if let Some(rest) = &mut machine.rest {
-                rest.since = *now;
+            if machine.is(REST) {
+                machine.hold(*now).rest.since = *now;
                 Machine::received_more(connection, protocol, &[]);
                 return true;
             }
@@ -314,7 +342,7 @@ impl Machine {
         write: &mut impl FnMut(&[u8]) -> io::Result<usize>,
     ) -> Result<(), Closed> {
         let Environment { machine, output, now, config, .. } = environment;
-        if machine.queue.is_none() {
+        if !machine.is(QUEUE) {
             let written = machine.write_all(output, *now, write)?;
             if written == output.len() {
                 output.clear();
@@ -323,18 +351,22 @@ impl Machine {
             machine.enqueue(output, written, *now);
         } else {
             machine.enqueue(output, 0, *now);
-            let Some(mut queue) = machine.queue.take() else { return Ok(()) };
-            let written = machine.write_all(&queue.bytes[queue.written..], *now, write)?;
+            let bytes = std::mem::take(&mut machine.hold(*now).queue.bytes);
+            let from = machine.hold(*now).queue.written;
+            let written = machine.write_all(&bytes[from..], *now, write)?;
+            let queue = &mut machine.hold(*now).queue;
+            queue.bytes = bytes;
             queue.written += written;
-            if queue.written == queue.bytes.len() {
-                machine.flags &= !QUEUE;
-                return Ok(());
-            }
             if written > 0 {
                 queue.since = *now;
             }
+            if queue.written == queue.bytes.len() {
+                *queue = Queue { bytes: Vec::new(), written: 0, since: *now };
+                machine.flags &= !QUEUE;
+                machine.let_go();
+                return Ok(());
+            }
             queue.tidy();
-            machine.queue = Some(queue);
         }
         if machine.waiting() > config.max_output {
             return Err(Closed::OutputTooLong);
@@ -365,10 +397,12 @@ impl Machine {
     /// Moves what was gathered, but for what is `written`, to the end of the queue.
     #[cold]
     fn enqueue(&mut self, output: &mut Vec<u8>, written: usize, now: Tick) {
+        let fresh = !self.is(QUEUE);
         self.flags |= QUEUE;
-        let queue = self
-            .queue
-            .get_or_insert_with(|| Box::new(Queue { bytes: Vec::new(), written: 0, since: now }));
+        let queue = &mut self.hold(now).queue;
+        if fresh {
+            queue.since = now;
+        }
         queue.bytes.extend_from_slice(&output[written..]);
         output.clear();
     }
@@ -379,7 +413,7 @@ impl Machine {
         if !self.is(QUEUE) {
             return 0;
         }
-        self.queue.as_ref().map_or(0, |queue| queue.bytes.len() - queue.written)
+        self.held.as_ref().map_or(0, |held| held.queue.bytes.len() - held.queue.written)
     }
 
     /// What is to be done when there is nothing to write at the moment.
@@ -441,12 +475,14 @@ impl Machine {
     #[must_use]
     pub fn deadline(&self, config: &Config) -> Option<(Tick, Closed)> {
         let idle = config.idle.map(|idle| (self.active.after(idle), Closed::Idle));
+        let held = self.held.as_ref();
         // A message that the protocol itself holds up is not the peer's fault.
-        let rest = self.rest.as_ref().filter(|_| self.interest().is_readable());
+        let rest = held.filter(|_| self.is(REST) && self.interest().is_readable());
         let read = rest.zip(config.read);
-        let read = read.map(|(rest, read)| (rest.since.after(read), Closed::ReadTimeout));
-        let write = self.queue.as_ref().zip(config.write);
-        let write = write.map(|(queue, write)| (queue.since.after(write), Closed::WriteTimeout));
+        let read = read.map(|(held, read)| (held.rest.since.after(read), Closed::ReadTimeout));
+        let queue = held.filter(|_| self.is(QUEUE)).zip(config.write);
+        let write =
+            queue.map(|(held, write)| (held.queue.since.after(write), Closed::WriteTimeout));
         [idle, read, write].into_iter().flatten().min_by_key(|(deadline, _)| *deadline)
     }
 }

@@ -7,11 +7,21 @@ use std::num::NonZeroU64;
 
 use crate::{Tick, Token};
 
-/// The name of one timer. It never names a later one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct TimerId {
-    slot: u32,
-    sequence: NonZeroU64,
+/// The name of one timer. It never names a later one: ids are in the order in which timers were set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TimerId(NonZeroU64);
+
+impl TimerId {
+    /// Bits that name the slot: 16 million timers at once. The others count the timers that were
+    /// ever set, which at a million a second takes twelve days to come round; an id kept for
+    /// exactly so long could then name a timer in its old slot.
+    const SLOT_BITS: u32 = 24;
+
+    const COUNT: u64 = (1 << (64 - TimerId::SLOT_BITS)) - 1;
+
+    fn slot(self) -> usize {
+        (self.0.get() & ((1 << TimerId::SLOT_BITS) - 1)) as usize
+    }
 }
 
 /// A set of timers, each with a deadline and the token that it belongs to.
@@ -24,20 +34,20 @@ pub struct TimerId {
 pub struct Timers {
     heap: BinaryHeap<Reverse<Place>>,
     pending: Slab<Pending>,
-    next: NonZeroU64,
+    /// How many timers were set, from one.
+    set: u64,
 }
 
 /// A timer's place in the order of deadlines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Place {
     deadline: Tick,
-    sequence: NonZeroU64,
-    slot: u32,
+    timer: TimerId,
 }
 
 #[derive(Debug)]
 struct Pending {
-    sequence: NonZeroU64,
+    timer: TimerId,
     token: Token,
 }
 
@@ -54,7 +64,7 @@ impl Timers {
     /// Makes an empty set, without allocating.
     #[must_use]
     pub fn new() -> Timers {
-        Timers { heap: BinaryHeap::new(), pending: Slab::new(), next: NonZeroU64::MIN }
+        Timers { heap: BinaryHeap::new(), pending: Slab::new(), set: 0 }
     }
 
     /// How many timers are pending.
@@ -73,14 +83,17 @@ impl Timers {
     ///
     /// # Panics
     ///
-    /// With 2^32 timers pending.
+    /// With 2^24 timers pending.
     pub fn insert(&mut self, deadline: Tick, token: Token) -> TimerId {
-        let sequence = self.next;
-        self.next = sequence.saturating_add(1);
-        let slot = self.pending.insert(Pending { sequence, token });
-        let slot = u32::try_from(slot).expect("fewer than 2^32 timers are pending");
-        self.heap.push(Reverse(Place { deadline, sequence, slot }));
-        TimerId { slot, sequence }
+        self.set = self.set % TimerId::COUNT + 1;
+        let vacant = self.pending.vacant_entry();
+        let slot = vacant.key() as u64;
+        assert!(slot < 1 << TimerId::SLOT_BITS, "fewer than 2^24 timers are pending");
+        let id = NonZeroU64::new(self.set << TimerId::SLOT_BITS | slot);
+        let timer = TimerId(id.expect("the count is not zero"));
+        vacant.insert(Pending { timer, token });
+        self.heap.push(Reverse(Place { deadline, timer }));
+        timer
     }
 
     /// Cancels a timer and says whether it was still pending.
@@ -103,17 +116,16 @@ impl Timers {
     pub fn collect_due(&mut self, now: Tick, due: &mut Vec<TimerId>) {
         while let Some(place) = self.earliest().filter(|place| place.deadline <= now) {
             self.heap.pop();
-            due.push(TimerId { slot: place.slot, sequence: place.sequence });
+            due.push(place.timer);
         }
     }
 
     /// Takes a timer out and returns its token; `None` if it was cancelled or taken before.
     pub fn take(&mut self, timer: TimerId) -> Option<Token> {
-        let slot = timer.slot as usize;
-        if self.pending.get(slot)?.sequence != timer.sequence {
+        if self.pending.get(timer.slot())?.timer != timer {
             return None;
         }
-        Some(self.pending.remove(slot).token)
+        Some(self.pending.remove(timer.slot()).token)
     }
 
     /// The place of the earliest pending timer; stale ones before it are dropped.
@@ -129,7 +141,7 @@ impl Timers {
 }
 
 fn is_alive(pending: &Slab<Pending>, place: &Place) -> bool {
-    pending.get(place.slot as usize).is_some_and(|found| found.sequence == place.sequence)
+    pending.get(place.timer.slot()).is_some_and(|found| found.timer == place.timer)
 }
 
 #[cfg(test)]
@@ -183,7 +195,7 @@ mod tests {
         let old = timers.insert(now, token(1));
         assert!(timers.cancel(old));
         let new = timers.insert(now, token(2));
-        assert_eq!(old.slot, new.slot, "the slot is used again, or this test shows nothing");
+        assert_eq!(old.slot(), new.slot(), "the slot is used again, or this test shows nothing");
         assert!(!timers.cancel(old));
         assert_eq!(due_at(&mut timers, now), [token(2)]);
     }

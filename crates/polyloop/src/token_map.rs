@@ -40,6 +40,11 @@ impl<T> TokenMap<T> {
     /// Puts a value in, over what stood in the token's slot.
     pub fn insert(&mut self, token: Token, value: T) {
         if token.index() >= self.slots.len() {
+            let missing = token.index() + 1 - self.slots.len();
+            if self.slots.capacity() - self.slots.len() < missing {
+                // By a quarter, where a vector would double: a slot holds a whole connection.
+                self.slots.reserve_exact(missing + self.slots.len() / 4);
+            }
             self.slots.resize_with(token.index() + 1, || None);
         }
         let slot = &mut self.slots[token.index()];
