@@ -254,6 +254,9 @@ fn asked(interest: Interest) -> PollFlags {
 }
 
 fn readiness(told: PollFlags) -> Readiness {
+    if told == PollFlags::IN {
+        return Readiness::READABLE; // as it mostly is
+    }
     let mut readiness = Readiness::EMPTY;
     let mut add = |flags: PollFlags, means: Readiness| {
         if told.intersects(flags) {

@@ -32,6 +32,13 @@ impl Tick {
         Tick(self.0.saturating_add(nanos))
     }
 
+    /// The moment `duration` earlier, at most that at which the process first asked.
+    #[must_use]
+    pub fn before(self, duration: Duration) -> Tick {
+        let nanos = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
+        Tick(self.0.saturating_sub(nanos))
+    }
+
     /// How long it is from `earlier` to this moment; zero if that is later.
     #[must_use]
     pub fn since(self, earlier: Tick) -> Duration {

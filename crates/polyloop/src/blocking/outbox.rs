@@ -7,7 +7,7 @@ use std::thread;
 
 use super::Member;
 use crate::handle::Remote;
-use crate::{Closed, Config, Token};
+use crate::{Closed, Config, Tick, Token};
 
 /// What is to be written on a connection that others send on as well.
 ///
@@ -38,6 +38,8 @@ struct Pending {
     broken: Option<Closed>,
     /// System calls made here, by whichever thread.
     calls: u64,
+    /// When the kernel last took something.
+    sent: Tick,
 }
 
 impl Pending {
@@ -68,6 +70,7 @@ impl Outbox {
                 closing: false,
                 broken: None,
                 calls: 0,
+                sent: Tick::now(),
             }),
             moved: Condvar::new(),
             high_water: config.high_water,
@@ -92,7 +95,10 @@ impl Outbox {
         if pending.len() == 0 && !pending.flushing {
             pending.calls += 1;
             taken = match try_write(&member, bytes) {
-                Ok(taken) => taken,
+                Ok(taken) => {
+                    pending.sent = Tick::now();
+                    taken
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
                 Err(error) => {
                     pending.shut_down(Closed::from_error(&error));
@@ -129,7 +135,10 @@ impl Outbox {
     fn flush(&self, member: &Member) {
         loop {
             let mut pending = self.lock();
-            pending.in_flight = 0;
+            if pending.in_flight > 0 {
+                pending.in_flight = 0;
+                pending.sent = Tick::now();
+            }
             self.moved.notify_all();
             if pending.bytes.is_empty() || pending.broken.is_some() {
                 pending.flushing = false;
@@ -149,6 +158,11 @@ impl Outbox {
                 self.lock().shut_down(reason);
             }
         }
+    }
+
+    /// When the kernel last took something.
+    pub(super) fn last_sent(&self) -> Tick {
+        self.lock().sent
     }
 
     /// Whether the connection is to end for what happened here.
