@@ -41,7 +41,7 @@ impl Client {
         let socket = Socket::new(Domain::for_address(server), Type::STREAM, None);
         let socket = socket.expect("the system has room for one more socket");
         // Before connecting, because the window is agreed on there.
-        socket.set_recv_buffer_size(4096).expect("a TCP stream takes the option");
+        socket.set_recv_buffer_size(32 * 1024).expect("a TCP stream takes the option");
         socket.connect(&server.into()).expect("the server listens");
         Client::from_stream(socket.into(), quiet, log)
     }
@@ -57,10 +57,6 @@ impl Client {
     /// By which the server knows it.
     pub(crate) fn address(&self) -> SocketAddr {
         self.me
-    }
-
-    pub(crate) fn stream(&self) -> &TcpStream {
-        &self.stream
     }
 
     fn silence(&self) {

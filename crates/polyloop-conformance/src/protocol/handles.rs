@@ -10,8 +10,8 @@ use super::client::pattern;
 use super::serve::Served;
 use super::Scene;
 
-/// Sends back what it receives, and gives its handle away when it opens. `pause`, `finish` and
-/// `twice` do what they say first.
+/// Sends back what it receives, and gives its handle away when it opens. Some requests
+/// do what they say instead.
 struct Reachable {
     handles: Sender<Handle>,
 }
@@ -28,6 +28,11 @@ impl Protocol for Reachable {
             b"to itself" => {
                 connection.send(b"first, ");
                 connection.handle().send(&b"then"[..]);
+                connection.send(b"in the same call, ");
+            }
+            b"close by handle" => {
+                connection.send(b"goodbye");
+                connection.handle().close();
             }
             _ => connection.send(input),
         }
@@ -118,11 +123,12 @@ pub fn another_thread_may_close(scene: &Scene) {
     let handle = given(&handles);
     handle.send(pattern(6 << 20));
     handle.close();
+    // It may not be gone yet, and is not to be sent to any more.
+    handle.send(&b"too late"[..]);
     client.expect(&pattern(6 << 20));
     client.expect_end();
     assert_eq!(client.reason(), Closed::Finished);
-    // Nobody is there any more.
-    handle.send(&b"too late"[..]);
+    handle.send(&b"much too late"[..]);
     handle.close();
     served.stop();
 }
@@ -155,15 +161,30 @@ pub fn a_paused_connection_can_be_reached(scene: &Scene) {
     served.stop();
 }
 
-/// What a connection sends itself through its handle comes after what it sent before.
+/// What a connection sends itself through its handle comes after what it sent before; in which order
+/// with what it sends later in the same call, is not promised.
 pub fn a_handle_sends_after_what_was_sent_before(scene: &Scene) {
     let (served, handles) = serve(scene);
     let mut client = served.connect();
     let _handle = given(&handles);
     client.send(b"to itself");
-    client.expect(b"first, then");
+    let mut answer = [0; b"first, thenin the same call, ".len()];
+    client.read_all(&mut answer);
+    assert!(answer.starts_with(b"first, "), "{:?}", String::from_utf8_lossy(&answer));
     client.exchange(b"another");
     drop(client);
+    served.stop();
+}
+
+/// A connection that closes itself through its handle flushes what it sent before.
+pub fn a_handle_closes_after_what_was_sent_before(scene: &Scene) {
+    let (served, handles) = serve(scene);
+    let mut client = served.connect();
+    let _handle = given(&handles);
+    client.send(b"close by handle");
+    client.expect(b"goodbye");
+    client.expect_end();
+    assert_eq!(client.reason(), Closed::Finished);
     served.stop();
 }
 

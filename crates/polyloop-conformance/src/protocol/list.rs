@@ -56,6 +56,7 @@ macro_rules! with_protocol_scenarios {
                 another_thread_may_close_an_idle_connection
                 a_paused_connection_can_be_reached
                 a_handle_sends_after_what_was_sent_before
+                a_handle_closes_after_what_was_sent_before
                 a_handle_sends_nothing_after_finish
                 a_handle_of_the_past_reaches_nobody
             }

@@ -250,10 +250,6 @@ impl Log {
         self.wait(|records| (latest(records, peer)?.received >= count).then_some(()));
     }
 
-    pub(crate) fn received(&self, peer: SocketAddr) -> usize {
-        latest(&self.records(), peer).map_or(0, |record| record.received)
-    }
-
     /// Waits until `count` connections are open that were not closed.
     pub(crate) fn wait_until_open(&self, count: usize) {
         let is_open = |record: &&Record| record.opened && record.closed.is_none();
