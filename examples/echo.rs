@@ -1,9 +1,7 @@
-//! An echo server, the smallest there is.
+//! An echo server, the smallest there is. One terminal, and another to type lines in:
 //!
-//! ```text
-//! cargo run --release --example echo            # one terminal
-//! nc 127.0.0.1 7000                             # another: type lines
-//! ```
+//!     cargo run --release --example echo
+//!     nc 127.0.0.1 7000
 
 use polyloop::{Connection, Protocol, Server};
 
@@ -16,7 +14,10 @@ impl Protocol for Echo {
     }
 }
 
-fn main() -> std::io::Result<()> {
+fn main() -> anyhow::Result<()> {
     env_logger::init();
-    Server::builder().listen("127.0.0.1:7000").build(|_peer| Echo)?.run()
+    let address = std::env::args().nth(1).unwrap_or("127.0.0.1:7000".into());
+    let server = Server::builder().listen(address).build(|_peer| Echo)?;
+    println!("listening on {}", server.addresses()[0]);
+    Ok(server.run()?)
 }

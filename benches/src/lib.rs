@@ -9,7 +9,13 @@
 //!
 //! A loop counts its system calls, a plain addition a call; it publishes them once a turn
 //! for the thread that answers `stats`.
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
+
+pub mod bare_mio;
+#[cfg(unix)]
+pub mod bare_poll;
+pub mod bare_thread;
+pub mod tokio_current_thread;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};

@@ -38,7 +38,8 @@ pub trait Backend {
     /// What differs from one backend to the next and can't be hidden.
     fn caps(&self) -> Caps;
 
-    /// Watches `source` for `interest` and reports it as `token`.
+    /// Watches `source` for `interest` and reports it as `token`, which is the caller's to choose:
+    /// any with an [index](Token::index) up to [`Token::MAX_INDEX`].
     ///
     /// # Errors
     ///
@@ -51,7 +52,8 @@ pub trait Backend {
         interest: Interest,
     ) -> io::Result<()>;
 
-    /// Changes token and interest of a source.
+    /// Changes token and interest of a source. One that is ready is told at the next `poll`, on an
+    /// edge too: whoever stopped before `WouldBlock` can so be told again.
     ///
     /// # Errors
     ///

@@ -5,6 +5,8 @@ use std::mem;
 use std::sync::Arc;
 use std::time::Duration;
 
+use mio::net::TcpStream;
+
 use crate::mailbox::{Mailbox, Sender};
 use crate::sources::{Mark, Sources};
 use crate::timers::{TimerId, Timers};
@@ -253,7 +255,9 @@ impl<B: Backend> Context<B> {
         self.stopped = true;
     }
 
-    /// Watches a source for `interest`, and names it.
+    /// Watches a source for `interest`, and names it. It stays known until
+    /// [`deregister`](Context::deregister) or [`close`](Context::close): a source that is dropped
+    /// without either leaves its number taken.
     ///
     /// # Errors
     ///
@@ -361,11 +365,39 @@ impl<B: Backend> Context<B> {
         self.sources.write(token, write)
     }
 
+    /// Asks how a connect ended, when its stream is told writable, and counts it as a write. What
+    /// *writable* tells is only that there is an answer.
+    ///
+    /// # Errors
+    ///
+    /// Why the connect failed; `WouldBlock` if it goes on, which tells the loop.
+    ///
+    /// # References
+    ///
+    /// [POSIX `connect`](https://pubs.opengroup.org/onlinepubs/9799919799/functions/connect.html):
+    /// the outcome is in `SO_ERROR`.
+    pub fn connected(&mut self, token: Token, stream: &TcpStream) -> io::Result<()> {
+        self.write(token, || {
+            if let Some(error) = stream.take_error()? {
+                return Err(error);
+            }
+            match stream.peer_addr() {
+                Err(error) if error.kind() == io::ErrorKind::NotConnected => {
+                    Err(io::ErrorKind::WouldBlock.into())
+                }
+                answer => answer.map(drop),
+            }
+        })
+    }
+
     /// As [`read`](Context::read), for a listener.
     ///
     /// # Errors
     ///
-    /// What `accept` says.
+    /// What `accept` says. `ConnectionAborted` concerns the one connection. Any other, such as
+    /// being out of descriptors, leaves the listener ready, and the loop comes back to it at once:
+    /// rest it, with [`set_interest`](Context::set_interest) to none and a timer that sets it
+    /// back. [`Server`](crate::Server) does all that.
     pub fn accept<T>(
         &mut self,
         token: Token,

@@ -1,6 +1,7 @@
 //! Reaching a connection, and a server, from elsewhere.
 
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use crate::{Counts, Token};
@@ -31,11 +32,18 @@ impl Handle {
         Handle { remote, token }
     }
 
+    /// Where the remote is, whatever its type.
+    fn address(&self) -> *const () {
+        Arc::as_ptr(&self.remote).cast()
+    }
+
     /// Sends bytes, after what was sent before. Sharing one `Arc<[u8]>` spares a copy for each of
     /// many receivers.
     ///
     /// It never blocks. A receiver that falls behind by more than
-    /// [`Config::max_output`](crate::Config::max_output) is closed.
+    /// [`Config::max_output`](crate::Config::max_output) is closed. On a loop each call is a
+    /// message, looked at in the next turn: whoever answers a thousand lines with a line to each of
+    /// a thousand members joins the lines first.
     pub fn send(&self, bytes: impl Into<Arc<[u8]>>) {
         self.remote.send(self.token, bytes.into());
     }
@@ -43,6 +51,22 @@ impl Handle {
     /// Closes the connection once what waits is flushed.
     pub fn close(&self) {
         self.remote.close(self.token);
+    }
+}
+
+/// Two handles are equal if they reach the same connection.
+impl PartialEq for Handle {
+    fn eq(&self, other: &Handle) -> bool {
+        self.token == other.token && self.address() == other.address()
+    }
+}
+
+impl Eq for Handle {}
+
+impl Hash for Handle {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.token.hash(state);
+        self.address().hash(state);
     }
 }
 

@@ -1,4 +1,38 @@
-//! A Poll/Token event loop on mio.
+//! Write a protocol once; serve it with any multiplexer, or with none.
+//!
+//! ```
+//! use polyloop::{Connection, Protocol, Server};
+//!
+//! struct Echo;
+//!
+//! impl Protocol for Echo {
+//!     fn received(&mut self, connection: &mut Connection<'_>, input: &[u8]) -> usize {
+//!         connection.send(input);
+//!         input.len()
+//!     }
+//! }
+//!
+//! # fn main() -> std::io::Result<()> {
+//! let server = Server::builder().listen("127.0.0.1:0").build(|_peer| Echo)?;
+//! # server.handle().stop();
+//! server.run()
+//! # }
+//! ```
+//!
+//! There are three floors; each stands on the one below, and each can be used by itself.
+//!
+//! | floor | you write | you get |
+//! |---|---|---|
+//! | [`Server`] | a [`Protocol`]: bytes in, bytes out | accepting within limits, buffers, water marks, half-close, deadlines, drain |
+//! | [`EventLoop`] | a [`Handler`]: this token is ready, this timer is due | edges and levels made one, fairness, timers, messages from other threads |
+//! | [`Backend`] | everything | which tokens are ready |
+//!
+//! [`MioBackend`] is the backend of this crate; `polyloop-select` has poll(2). Without any, a
+//! [`blocking::Service`] drives the same protocols on threads that block, and `polyloop-models`
+//! lists all the ways there are.
+//!
+//! The loop logs what it does with the [`log`] crate: connections at `debug`, and at `trace` every
+//! turn's ready set, reads, writes and changes of interest.
 #![forbid(unsafe_code)]
 
 mod backend;

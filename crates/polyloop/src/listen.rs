@@ -5,7 +5,8 @@ use std::net::{SocketAddr, TcpListener};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-/// Listens on `address`, with `backlog` connections held by the kernel.
+/// Listens on `address`, with `backlog` connections held by the kernel. The listener blocks: for a
+/// loop, set it non-blocking and hand it to `mio::net::TcpListener::from_std`.
 ///
 /// `TCP_NODELAY` is set on the listener, from which accepted connections take it: a server answers
 /// when it has the answer, and one call is spared for each connection. On Unix the address can be

@@ -289,12 +289,15 @@ impl Machine {
     /// Calls a protocol that waits for something which is now the case, and says whether it did.
     fn go_on<P: Protocol>(connection: &mut Connection<'_>, protocol: &mut P) -> bool {
         let Environment { machine, config, now, .. } = &mut connection.0;
+        if machine.is(CLOSE) {
+            return false;
+        }
         if machine.is(ABOVE_HIGH) && machine.waiting() <= config.low_water {
             machine.flags = machine.flags & !ABOVE_HIGH | SHOW_REST;
             protocol.drained(connection);
             return true;
         }
-        if machine.is(SHOW_REST) && !machine.is(PAUSED | ABOVE_HIGH | CLOSE) {
+        if machine.is(SHOW_REST) && !machine.is(PAUSED | ABOVE_HIGH) {
             machine.flags &= !SHOW_REST;
             if let Some(rest) = &mut machine.rest {
                 rest.since = *now;

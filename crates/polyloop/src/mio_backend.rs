@@ -8,11 +8,11 @@ use crate::{
     Backend, Caps, Events, Interest, Readiness, Source, Table, Token, TokenMap, Trigger, Waker,
 };
 
-/// Linux, and mio has not been told to emulate itself on poll(2).
-const EPOLL: bool = cfg!(all(
-    any(target_os = "linux", target_os = "android"),
-    not(mio_unsupported_force_poll_poll)
-));
+/// mio has been told to emulate itself on poll(2).
+const FORCED_POLL: bool = cfg!(mio_unsupported_force_poll_poll);
+
+/// Where mio knows priority data; and is on epoll, unless it is forced off it.
+const LINUX: bool = cfg!(any(target_os = "linux", target_os = "android"));
 
 /// mio's own name for the waker; the loop never makes this token.
 const WAKER: mio::Token = mio::Token(usize::MAX);
@@ -28,6 +28,9 @@ const WAKER: mio::Token = mio::Token(usize::MAX);
 pub struct MioBackend {
     poll: mio::Poll,
     told: mio::Events,
+    /// How many of `told` were handed on when no more fitted, zero if all were. Only mio's own
+    /// poll(2) tells more than it was given room for.
+    handed_on: usize,
     watched: Table<Watched>,
     /// What was asked of each token, to mask hang-ups and errors, which kernels tell unasked.
     asked: TokenMap<Interest>,
@@ -51,7 +54,14 @@ impl MioBackend {
         let poll = mio::Poll::new()?;
         let waker = Arc::new(mio::Waker::new(poll.registry(), WAKER)?);
         let told = mio::Events::with_capacity(1);
-        Ok(MioBackend { poll, told, watched: Table::new(), asked: TokenMap::new(), waker })
+        Ok(MioBackend {
+            poll,
+            told,
+            handed_on: 0,
+            watched: Table::new(),
+            asked: TokenMap::new(),
+            waker,
+        })
     }
 }
 
@@ -63,10 +73,10 @@ impl Backend for MioBackend {
     fn caps(&self) -> Caps {
         Caps {
             trigger: Trigger::Edge,
-            short_read_drains: EPOLL,
-            priority: EPOLL,
+            short_read_drains: LINUX && !FORCED_POLL,
+            priority: LINUX,
             kernel_set: true,
-            regular_files: false,
+            regular_files: FORCED_POLL,
         }
     }
 
@@ -97,8 +107,18 @@ impl Backend for MioBackend {
         let registry = self.poll.registry();
         let name = mio::Token(token.into());
         match (to_mio(watched.interest), to_mio(interest)) {
-            (Some(_), Some(asked)) => registry.reregister(source, name, asked)?,
-            (Some(_), None) => registry.deregister(source)?,
+            (Some(_), Some(asked)) => match registry.reregister(source, name, asked) {
+                // mio's own poll(2) drops a source of which it told a hang-up or an error.
+                Err(error) if FORCED_POLL && error.kind() == io::ErrorKind::NotFound => {
+                    let _ = registry.deregister(source);
+                    registry.register(source, name, asked)?;
+                }
+                done => done?,
+            },
+            (Some(_), None) => match registry.deregister(source) {
+                Err(error) if FORCED_POLL && error.kind() == io::ErrorKind::NotFound => {}
+                done => done?,
+            },
             (None, Some(asked)) => registry.register(source, name, asked).map_err(refusal)?,
             (None, None) => {}
         }
@@ -135,22 +155,35 @@ impl Backend for MioBackend {
 
     fn poll(&mut self, events: &mut Events, timeout: Option<Duration>) -> io::Result<()> {
         events.clear();
-        if self.told.capacity() != events.capacity() {
-            // An event that did not fit would be lost: the kernel does not repeat an edge.
-            self.told = mio::Events::with_capacity(events.capacity());
+        let leftover = FORCED_POLL && self.handed_on > 0;
+        if !leftover {
+            if self.told.capacity() != events.capacity() {
+                // An event that did not fit would be lost: the kernel does not repeat an edge.
+                self.told = mio::Events::with_capacity(events.capacity());
+            }
+            match self.poll.poll(&mut self.told, timeout) {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
+                Err(error) => return Err(error),
+            }
         }
-        match self.poll.poll(&mut self.told, timeout) {
-            Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
-            Err(error) => return Err(error),
-        }
-        for event in &self.told {
+        for (position, event) in
+            self.told.iter().enumerate().skip(if leftover { self.handed_on } else { 0 })
+        {
             if event.token() == WAKER {
                 continue;
             }
+            if FORCED_POLL && events.is_full() {
+                self.handed_on = position;
+                return Ok(());
+            }
             let token = Token::from(event.token().0);
             let readiness = match from_mio(event) {
-                Told::Plain(readiness) => readiness,
+                // Who was left over may be gone by now.
+                Told::Plain(readiness) if !leftover => readiness,
+                Told::Plain(readiness) => {
+                    self.asked.get_mut(token).map_or(Readiness::EMPTY, |a| readiness.masked(*a))
+                }
                 Told::Hinted(readiness) => {
                     let asked = self.asked.get_mut(token).map_or(Interest::NONE, |asked| *asked);
                     readiness.folded(asked)
@@ -160,6 +193,7 @@ impl Backend for MioBackend {
                 events.push(token, readiness);
             }
         }
+        self.handed_on = 0;
         Ok(())
     }
 

@@ -53,6 +53,9 @@ pub trait Protocol: Send {
 
     /// The peer will send nothing more. It may still be reading: by default what is queued is
     /// flushed and the connection closed.
+    ///
+    /// What was left unused is an unfinished message, and lost; a protocol for which the end of
+    /// the input ends a message keeps a copy of what it leaves.
     fn ended(&mut self, connection: &mut Connection<'_>) {
         connection.close();
     }

@@ -42,7 +42,8 @@ impl<T: event::Source + AsRaw> Source for T {
 /// # Portability
 ///
 /// On Windows only the backends that take a raw socket can watch it; mio answers
-/// [`io::ErrorKind::Unsupported`].
+/// [`io::ErrorKind::Unsupported`]. Where mio emulates itself on poll(2)
+/// (`mio_unsupported_force_poll_poll`) it is told once and never again.
 #[derive(Debug)]
 pub struct Descriptor<T>(pub T);
 

@@ -242,8 +242,16 @@ impl<P: Protocol, F: Fn(SocketAddr) -> P> Connections<F, P> {
         let token = listeners.unwrap_or(Token::new(0, 0));
         self.shared.draining = Some(context.set_timer(self.shared.config.drain, token));
         log::info!("draining {} connections", self.shared.open);
-        for token in self.entries.tokens() {
+        let tokens: Vec<Token> = self.entries.tokens().collect();
+        for token in tokens {
             context.repost(token, Readiness::READABLE);
+            self.drive(context, token, |driven| {
+                if driven.link.machine.interest().is_readable() {
+                    Still::Open // until it has read what has come
+                } else {
+                    driven.rest()
+                }
+            });
         }
     }
 }
@@ -345,7 +353,12 @@ struct Writer<'a> {
 impl Writer<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let mut stream = self.stream;
-        self.sources.write(self.token, || stream.write(bytes))
+        let written = self.sources.write(self.token, || stream.write(bytes));
+        match &written {
+            Ok(count) => log::trace!("{}: wrote {count} of {} bytes", self.token, bytes.len()),
+            Err(error) => log::trace!("{}: wrote nothing: {error}", self.token),
+        }
+        written
     }
 }
 
@@ -428,7 +441,7 @@ impl<B: Backend, P: Protocol> Driven<'_, B, P> {
         }
     }
 
-    /// All that had come is read.
+    /// There is nothing to read at the moment.
     fn rest(&mut self) -> Still {
         if self.draining && self.link.machine.is_quiet() {
             return Still::Ended(Closed::Drained);
@@ -459,7 +472,9 @@ impl<B: Backend, P: Protocol> Driven<'_, B, P> {
             return Still::Ended(Closed::Failed(error.kind()));
         }
         let still = self.watch();
-        self.link.steady = self.link.machine.is_steady() && !self.draining;
+        // The steady path has no time for the log.
+        let traced = log::log_enabled!(log::Level::Trace);
+        self.link.steady = self.link.machine.is_steady() && !self.draining && !traced;
         still
     }
 

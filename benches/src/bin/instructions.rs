@@ -1,0 +1,351 @@
+//! What serving a request costs in user space, counted rather than timed: instructions, with
+//! valgrind's callgrind, and system calls, with strace.
+//!
+//! ```text
+//! cargo run --release -p polyloop-benches --bin instructions
+//! ```
+//!
+//! Each server runs twice under each tool, for a short and for a long load of 64 connections
+//! with messages of 64 bytes. The difference of the two counts, divided by the difference of the
+//! two numbers of requests, is the cost of a request: what starting, accepting and ending cost is
+//! in both and cancels out.
+//!
+//! A server is started without `--control`: the thread that answers a parent makes glibc take a
+//! longer way around each system call, and is no part of serving.
+//!
+//! What is not seen: under valgrind a reading of the clock is a system call, so the instructions
+//! that it takes in the kernel's shared page, where that has a clock, are not counted. strace sees
+//! no such call, for there it is none.
+#![forbid(unsafe_code)]
+
+use std::process::ExitCode;
+
+#[cfg(unix)]
+fn main() -> ExitCode {
+    unix::main()
+}
+
+#[cfg(not(unix))]
+fn main() -> ExitCode {
+    eprintln!("instructions: valgrind and strace, which count here, do not exist on this system");
+    ExitCode::FAILURE
+}
+
+#[cfg(unix)]
+mod unix {
+    use std::io::{self, BufRead, BufReader, ErrorKind, Read};
+    use std::net::SocketAddr;
+    use std::path::{Path, PathBuf};
+    use std::process::{Child, Command, ExitCode, Stdio};
+    use std::time::Duration;
+
+    use anyhow::{bail, ensure, Context};
+    use clap::Parser;
+    use comfy_table::{presets, CellAlignment, Table};
+    use indicatif::{ProgressBar, ProgressStyle};
+    use polyloop_bench::control::Gate;
+    use polyloop_bench::{cli, load, units};
+    use polyloop_models::Model;
+    use rustix::process::{kill_process, Pid, Signal};
+    use serde::Serialize;
+
+    const CONNECTIONS: usize = 64;
+    const SIZE: usize = 64;
+    const PEERS: [&str; 4] = ["bare_mio", "bare_poll", "bare_thread", "tokio_current_thread"];
+
+    /// Counts the user-space instructions and the system calls of a request
+    #[derive(Debug, Parser)]
+    #[command(
+        name = "instructions",
+        after_help = "Needs valgrind and strace. Build with --release: other builds count checks.\n\n\
+Example:\n  \
+cargo run --release -p polyloop-benches --bin instructions -- mio bare_mio"
+    )]
+    struct Arguments {
+        /// Count only these: a model of polyloop, or one of bare_mio, bare_poll, bare_thread,
+        /// tokio_current_thread [default: all]
+        #[arg(value_name = "SERVER", value_parser = parse_server)]
+        servers: Vec<Server>,
+        /// Print JSON instead of a table
+        #[arg(long)]
+        json: bool,
+    }
+
+    /// A server that is counted.
+    #[derive(Clone, Copy, Debug)]
+    enum Server {
+        Ours(Model),
+        Peer(&'static str),
+    }
+
+    fn all() -> impl Iterator<Item = Server> {
+        let ours = Model::ALL.iter().map(|&model| Server::Ours(model));
+        ours.chain(PEERS.map(Server::Peer))
+    }
+
+    fn parse_server(name: &str) -> Result<Server, String> {
+        all().find(|server| server.name() == name).ok_or_else(|| {
+            let names: Vec<_> = all().map(Server::name).collect();
+            format!("there are: {}", names.join(", "))
+        })
+    }
+
+    impl Server {
+        fn name(self) -> &'static str {
+            match self {
+                Server::Ours(model) => model.name(),
+                Server::Peer(name) => name,
+            }
+        }
+
+        /// The name of the program and its arguments.
+        fn command(self) -> (&'static str, Vec<&'static str>) {
+            match self {
+                Server::Ours(model) => ("polyloop", vec!["serve", "--model", model.name()]),
+                Server::Peer(name) => (name, Vec::new()),
+            }
+        }
+    }
+
+    /// How something is counted.
+    struct Tool {
+        name: &'static str,
+        counts: &'static str,
+        arguments: &'static [&'static str],
+        /// Finds the total in what the tool prints when the server has ended.
+        total: fn(&str) -> Option<u64>,
+        /// The two numbers of requests.
+        requests: [u64; 2],
+    }
+
+    const VALGRIND: Tool = Tool {
+        name: "valgrind",
+        counts: "instructions",
+        arguments: &["--tool=callgrind", "--callgrind-out-file=/dev/null"],
+        total: |text| {
+            // ==4711== Collected : 123456
+            let line = text.lines().find(|line| line.contains("Collected :"))?;
+            line.rsplit(' ').next()?.parse().ok()
+        },
+        requests: [20_000, 100_000],
+    };
+
+    const STRACE: Tool = Tool {
+        name: "strace",
+        counts: "system calls",
+        // The server is the child, strace its child: whoever ends the server reaches it directly.
+        arguments: &["-D", "-f", "-qq", "-c", "-U", "calls,name"],
+        total: |text| {
+            // 4711 total
+            let line = text.lines().rev().find(|line| line.trim_end().ends_with(" total"))?;
+            line.split_whitespace().next()?.parse().ok()
+        },
+        requests: [2_000, 10_000],
+    };
+
+    /// What a request costs one server.
+    #[derive(Debug, Serialize)]
+    struct Cost {
+        server: &'static str,
+        instructions: f64,
+        system_calls: f64,
+    }
+
+    pub(super) fn main() -> ExitCode {
+        let arguments = match Arguments::try_parse() {
+            Ok(arguments) => arguments,
+            Err(error) => return cli::explain(&error),
+        };
+        match run(&arguments) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("instructions: {error:#}");
+                ExitCode::FAILURE
+            }
+        }
+    }
+
+    fn run(arguments: &Arguments) -> anyhow::Result<()> {
+        ensure!(!cfg!(debug_assertions), "a debug build counts its checks: build with --release");
+        for tool in [&VALGRIND, &STRACE] {
+            check_installed(tool)?;
+        }
+        let programs = build()?;
+        let servers: Vec<_> =
+            if arguments.servers.is_empty() { all().collect() } else { arguments.servers.clone() };
+
+        let progress = ProgressBar::new(4 * servers.len() as u64);
+        let style = ProgressStyle::with_template("{bar:30} {pos}/{len} {wide_msg}")?;
+        progress.set_style(style);
+        progress.enable_steady_tick(Duration::from_millis(200));
+        let mut costs = Vec::with_capacity(servers.len());
+        for server in servers {
+            costs.push(Cost {
+                server: server.name(),
+                instructions: slope(&VALGRIND, server, &programs, &progress)?,
+                system_calls: slope(&STRACE, server, &programs, &progress)?,
+            });
+        }
+        progress.finish_and_clear();
+
+        if arguments.json {
+            println!("{}", serde_json::to_string_pretty(&costs)?);
+        } else {
+            println!("{}", draw(&costs));
+        }
+        Ok(())
+    }
+
+    fn check_installed(tool: &Tool) -> anyhow::Result<()> {
+        let name = tool.name;
+        let quiet = Command::new(name).arg("--version").stdout(Stdio::null()).status();
+        match quiet {
+            Err(error) if error.kind() == ErrorKind::NotFound => bail!(
+                "{name} is not installed; it counts the {}: install the package {name}",
+                tool.counts
+            ),
+            Err(error) => Err(error).with_context(|| format!("cannot run {name}")),
+            Ok(_) => Ok(()),
+        }
+    }
+
+    /// Builds the servers, for `cargo run` built only this program, and says where they are.
+    ///
+    /// Without cargo they are taken as they stand beside this program.
+    fn build() -> anyhow::Result<PathBuf> {
+        let this = std::env::current_exe().context("cannot tell where this program is")?;
+        let programs = this.parent().context("this program is in no directory")?;
+        if let Some(cargo) = std::env::var_os("CARGO") {
+            let status = Command::new(cargo)
+                .args(["build", "--quiet", "--release", "--bins"])
+                .args(["--package=polyloop-bench", "--package=polyloop-benches"])
+                .current_dir(env!("CARGO_MANIFEST_DIR"))
+                .status()
+                .context("cannot run cargo")?;
+            ensure!(status.success(), "the servers do not build");
+        }
+        Ok(programs.to_owned())
+    }
+
+    /// What `tool` counts for one request.
+    fn slope(
+        tool: &Tool,
+        server: Server,
+        programs: &Path,
+        progress: &ProgressBar,
+    ) -> anyhow::Result<f64> {
+        let mut counts = [0; 2];
+        for (count, requests) in counts.iter_mut().zip(tool.requests) {
+            let name = server.name();
+            let number = units::count(requests);
+            progress.set_message(format!("{name}: {} of {number} requests", tool.counts));
+            *count = counted(tool, server, programs, requests)
+                .with_context(|| format!("cannot count the {} of {name}", tool.counts))?;
+            progress.inc(1);
+        }
+        let [few, many] = tool.requests;
+        Ok((counts[1] as f64 - counts[0] as f64) / (many - few) as f64)
+    }
+
+    /// Runs a server for so many requests and returns what `tool` counted from start to end.
+    fn counted(tool: &Tool, server: Server, programs: &Path, requests: u64) -> anyhow::Result<u64> {
+        let mut running = Running::start(tool, server, programs)?;
+        let address = running.address()?;
+        let report = load::run(
+            &load::Settings {
+                target: address,
+                connections: CONNECTIONS,
+                active: CONNECTIONS,
+                size: SIZE,
+                duration: Duration::ZERO,
+                requests: Some(requests),
+                warmup: Duration::ZERO,
+                rate: None,
+                short: false,
+                timeout: Duration::from_secs(60),
+                seed: 1,
+                pin: None,
+            },
+            &Gate::open(),
+        )?;
+        ensure!(
+            (report.requests, report.errors.total()) == (requests, 0),
+            "{} of {requests} requests were answered; {:?}",
+            report.requests,
+            report.errors
+        );
+        let text = running.end()?;
+        (tool.total)(&text)
+            .with_context(|| format!("no total in what {} printed:\n{}", tool.name, text.trim()))
+    }
+
+    /// A server under a tool; it is killed when this is dropped.
+    struct Running(Child);
+
+    impl Running {
+        fn start(tool: &Tool, server: Server, programs: &Path) -> anyhow::Result<Running> {
+            let (program, arguments) = server.command();
+            let program = programs.join(program);
+            ensure!(program.exists(), "{} is missing: cargo builds it", program.display());
+            let child = Command::new(tool.name)
+                .args(tool.arguments)
+                .arg(program)
+                .args(arguments)
+                .args(["--listen", "127.0.0.1:0"])
+                .stdin(Stdio::null())
+                .stdout(Stdio::piped())
+                .stderr(Stdio::piped())
+                .spawn()
+                .with_context(|| format!("cannot run {}", tool.name))?;
+            Ok(Running(child))
+        }
+
+        /// Reads where the server listens.
+        fn address(&mut self) -> anyhow::Result<SocketAddr> {
+            let stdout = self.0.stdout.as_mut().context("the output is gone")?;
+            let mut line = String::new();
+            BufReader::new(stdout).read_line(&mut line)?;
+            match line.trim().strip_prefix("listening on ") {
+                Some(address) => Ok(address.parse()?),
+                None => bail!("the server does not listen: {}", self.end()?.trim()),
+            }
+        }
+
+        /// Ends the server and returns everything that it and the tool printed as messages.
+        fn end(&mut self) -> io::Result<String> {
+            // One that has ended already is no reason to fail: what it printed says why.
+            let _ = kill_process(Pid::from_child(&self.0), Signal::TERM);
+            let mut text = String::new();
+            if let Some(mut stderr) = self.0.stderr.take() {
+                // The end of it comes when the tool has ended, too.
+                stderr.read_to_string(&mut text)?;
+            }
+            self.0.wait()?;
+            Ok(text)
+        }
+    }
+
+    impl Drop for Running {
+        fn drop(&mut self) {
+            let _ = self.0.kill();
+            let _ = self.0.wait();
+        }
+    }
+
+    fn draw(costs: &[Cost]) -> Table {
+        let mut table = Table::new();
+        table.load_preset(presets::NOTHING);
+        table.set_header(["server", "instructions a request", "system calls a request"]);
+        for cost in costs {
+            table.add_row([
+                cost.server.to_owned(),
+                format!("{:.0}", cost.instructions),
+                format!("{:.2}", cost.system_calls),
+            ]);
+        }
+        for column in table.column_iter_mut().skip(1) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+        table
+    }
+}

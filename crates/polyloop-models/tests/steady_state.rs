@@ -1,0 +1,91 @@
+//! An echo connection in its steady state allocates nothing, on any model.
+//!
+//! The counting allocator counts for the whole process, so that no thread of a server can hide
+//! anything. The client is in the same process and works with arrays and blocking sockets, which
+//! allocate nothing either.
+
+use std::alloc::System;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::thread;
+use std::time::Duration;
+
+use polyloop::{Config, Connection, Protocol};
+use polyloop_models::Model;
+use stats_alloc::{Region, StatsAlloc, INSTRUMENTED_SYSTEM};
+
+#[global_allocator]
+static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
+
+const CONNECTIONS: usize = 8;
+const WARM_UP: usize = 200;
+const ROUNDS: usize = 2_000;
+
+struct Echo;
+
+impl Protocol for Echo {
+    fn received(&mut self, connection: &mut Connection<'_>, input: &[u8]) -> usize {
+        connection.send(input);
+        input.len()
+    }
+}
+
+/// Echoes, with one allocation for each message.
+struct Wasteful;
+
+impl Protocol for Wasteful {
+    fn received(&mut self, connection: &mut Connection<'_>, input: &[u8]) -> usize {
+        connection.send(&std::hint::black_box(input.to_vec()));
+        input.len()
+    }
+}
+
+/// Allocations of the whole process while `ROUNDS` messages go around on each connection.
+fn allocations<P: Protocol + 'static>(model: Model, protocol: fn(SocketAddr) -> P) -> usize {
+    let anywhere = "127.0.0.1:0".parse().unwrap();
+    let server = model.bind(&[anywhere], Config::default(), protocol).unwrap();
+    let (address, handle) = (server.addresses()[0], server.handle());
+    let serving = thread::spawn(move || server.run());
+    let mut streams = [(); CONNECTIONS].map(|()| {
+        let stream = TcpStream::connect(address).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        stream
+    });
+
+    rounds(&mut streams, WARM_UP);
+    let region = Region::new(ALLOCATOR);
+    rounds(&mut streams, ROUNDS);
+    let change = region.change();
+
+    handle.stop();
+    serving.join().unwrap().unwrap();
+    change.allocations + change.reallocations
+}
+
+/// A message on every connection, then all the echoes: the loops get them in batches.
+fn rounds(streams: &mut [TcpStream; CONNECTIONS], rounds: usize) {
+    let mut answer = [0; 64];
+    for round in 0..rounds {
+        let message = [round as u8; 64];
+        for stream in &mut *streams {
+            stream.write_all(&message).unwrap();
+        }
+        for stream in &mut *streams {
+            stream.read_exact(&mut answer).unwrap();
+            assert_eq!(answer, message);
+        }
+    }
+}
+
+/// One test for everything: a second one at the same time would be counted, too.
+#[test]
+fn an_echo_connection_allocates_nothing() {
+    for &model in Model::ALL {
+        let allocations = allocations(model, |_peer| Echo);
+        assert_eq!(allocations, 0, "{model}, {} requests", ROUNDS * CONNECTIONS);
+    }
+    for &model in Model::ALL {
+        let seen = allocations(model, |_peer| Wasteful);
+        assert!(seen >= ROUNDS, "{model} hides what its protocol allocates: {seen} seen");
+    }
+}
