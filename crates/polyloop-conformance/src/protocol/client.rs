@@ -67,6 +67,11 @@ impl Client {
 
     pub(crate) fn send(&mut self, bytes: &[u8]) {
         self.silence();
+        self.send_at_once(bytes);
+    }
+
+    /// As [`send`](Client::send), without a silence before it.
+    pub(crate) fn send_at_once(&mut self, bytes: &[u8]) {
         self.stream.write_all(bytes).expect("the server takes what is sent");
         self.sent += bytes.len();
     }
@@ -121,8 +126,7 @@ impl Client {
     /// As [`exchange`](Client::exchange), without a silence before it.
     #[track_caller]
     pub(crate) fn exchange_at_once(&mut self, bytes: &[u8]) {
-        self.stream.write_all(bytes).expect("the server takes what is sent");
-        self.sent += bytes.len();
+        self.send_at_once(bytes);
         self.expect(bytes);
     }
 

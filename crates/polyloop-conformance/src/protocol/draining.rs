@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use polyloop::{Closed, Config, Connection, Protocol, TimerId};
+use polyloop::{Closed, Config, Connection, Protocol};
 
-use super::client::{pattern, SILENCE};
+use super::client::pattern;
 use super::handles;
 use super::protocols::{Lines, Stream};
 use super::serve::try_to_connect;
@@ -41,12 +41,12 @@ pub fn a_drain_lets_a_message_be_finished(scene: &Scene) {
 
 /// What came before the drain is answered, whether the server has looked at it or not.
 pub fn a_drain_answers_what_has_come(scene: &Scene) {
-    let served = scene.bind(Config::default(), || Lines);
+    let config = Config { drain: Duration::from_secs(3600), ..Config::default() };
+    let served = scene.serve_within(config, || Lines);
     let mut clients: Vec<_> = (0..10).map(|_| served.connect()).collect();
-    let served = served.run();
     served.log().wait_until_open(10);
     for client in &mut clients {
-        client.send_if_open(b"one\ntwo\n");
+        client.send_at_once(b"one\ntwo\n");
     }
     served.handle().drain();
     for client in &mut clients {
@@ -103,31 +103,38 @@ pub fn a_drain_has_a_deadline(scene: &Scene) {
     served.wait();
 }
 
-/// A protocol that paused to think is in the middle of something: a drain waits for its answer.
-pub fn a_drain_waits_for_a_pause_to_be_over(scene: &Scene) {
-    struct Thoughtful;
+/// A connection that reads nothing, because it paused or because its input is at its end, and that
+/// has nothing to flush is in the middle of nothing.
+pub fn a_drain_ends_who_reads_nothing(scene: &Scene) {
+    struct Deaf;
 
-    impl Protocol for Thoughtful {
+    impl Protocol for Deaf {
         fn received(&mut self, connection: &mut Connection<'_>, input: &[u8]) -> usize {
-            connection.pause();
-            connection.set_timer(SILENCE * 10);
+            connection.send(input);
+            if input == b"pause" {
+                connection.pause();
+            }
             input.len()
         }
 
-        fn timer(&mut self, connection: &mut Connection<'_>, _: TimerId) {
-            connection.send(b"forty-two");
-            connection.resume();
+        fn ended(&mut self, connection: &mut Connection<'_>) {
+            connection.send(b"heard");
         }
     }
 
     let config = Config { drain: Duration::from_secs(3600), ..Config::default() };
-    let served = scene.serve_within(config, || Thoughtful);
-    let mut client = served.connect();
-    client.send_and_wait(b"a hard question");
+    let served = scene.serve_within(config, || Deaf);
+    let mut paused = served.connect();
+    paused.exchange(b"pause");
+    let mut at_its_end = served.connect();
+    at_its_end.exchange(b"one");
+    at_its_end.finish();
+    at_its_end.expect(b"heard");
     served.handle().drain();
-    client.expect(b"forty-two");
-    client.expect_end();
-    assert_eq!(client.reason(), Closed::Drained);
+    for client in [&mut paused, &mut at_its_end] {
+        client.expect_end();
+        assert_eq!(client.reason(), Closed::Drained);
+    }
     served.wait();
 }
 

@@ -82,7 +82,7 @@ macro_rules! with_protocol_scenarios {
                 a_drain_flushes
                 a_drain_flushes_what_others_sent
                 a_drain_has_a_deadline
-                a_drain_waits_for_a_pause_to_be_over
+                a_drain_ends_who_reads_nothing
                 an_empty_server_drains_at_once
                 a_stop_ends_a_drain
                 a_stop_closes_everything
