@@ -201,6 +201,20 @@ pub fn a_stop_waits_for_no_slow_reader(scene: &Scene) {
     drop(client);
 }
 
+/// A stop flushes nothing, whoever sent it.
+pub fn a_stop_does_not_flush_what_others_sent(scene: &Scene) {
+    let config = Config { write: None, ..Config::default() };
+    let (served, handles) = handles::serve_within(scene, config);
+    let mut client = served.connect_with_little_room();
+    let handle = handles.recv().expect("a connection opens");
+    client.exchange(b"one");
+    handle.send(vec![b'x'; 12 << 20]);
+    served.handle().stop();
+    assert_eq!(client.reason(), Closed::Stopped);
+    served.wait();
+    drop(client);
+}
+
 /// A server that is stopped before it runs ends when it runs.
 pub fn a_stop_before_the_server_runs_is_not_lost(scene: &Scene) {
     let served = scene.bind(Config::default(), || Lines);

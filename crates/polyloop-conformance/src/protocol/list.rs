@@ -87,6 +87,7 @@ macro_rules! with_protocol_scenarios {
                 a_stop_ends_a_drain
                 a_stop_closes_everything
                 a_stop_waits_for_no_slow_reader
+                a_stop_does_not_flush_what_others_sent
                 a_stop_before_the_server_runs_is_not_lost
 
                 a_request_costs_what_it_must
