@@ -71,7 +71,7 @@ pub fn a_client_that_does_not_read_is_not_read_from(scene: &Scene) {
     let mut writer = client.split();
     let content = pattern(1 << 16);
     // More than the system holds on the way.
-    const TIMES: usize = 300;
+    const TIMES: usize = 120;
     let sent = content.clone();
     let writing = thread::spawn(move || {
         for _ in 0..TIMES {

@@ -156,7 +156,8 @@ impl Client {
                 Ok(0) => return count,
                 Ok(more) => count += more,
                 Err(error) => {
-                    let waited = matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut);
+                    let waited =
+                        matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut);
                     assert!(!waited, "the connection does not end");
                     return count;
                 }

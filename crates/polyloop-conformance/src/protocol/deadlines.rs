@@ -60,8 +60,8 @@ pub fn a_message_in_drops_has_no_more_time(scene: &Scene) {
     let mut client = served.connect();
     let began = Instant::now();
     while served.log().closed(client.address()).is_none() {
+        // As fast as it goes, so that the server always finds something to read.
         client.send_if_open(b"x");
-        thread::sleep(LIMIT / 20);
     }
     assert!(began.elapsed() >= LIMIT, "closed after {:?}", began.elapsed());
     assert_eq!(client.reason(), Closed::ReadTimeout);

@@ -23,9 +23,9 @@ mod serve;
 
 mod backpressure;
 mod counting;
+mod deadlines;
 #[cfg(unix)]
 mod descriptors;
-mod deadlines;
 mod draining;
 mod ending;
 mod fragments;
