@@ -56,9 +56,8 @@ fn run_out(scene: &Scene) {
     while WARNINGS.count() == 0 {
         thread::yield_now();
     }
-    let inside = served.log().records().len();
-    assert!(inside > 0 && inside < CLIENTS, "{inside} of {CLIENTS} are served");
-    let mut waiting = clients.split_off(inside);
+    served.log().wait_until_open(ROOM);
+    let mut waiting = clients.split_off(ROOM);
 
     // The served ones are unharmed for a while in which the listener tries again several times.
     let tries = served.counts().accepts;
@@ -71,12 +70,12 @@ fn run_out(scene: &Scene) {
     }
     let counts = served.counts();
     let rests = began.elapsed().as_millis() / 50 + 2;
-    let failed = u128::from(counts.accepts) - inside as u128;
+    let failed = u128::from(counts.accepts) - ROOM as u128;
     assert!(failed <= rests, "{failed} failed accepts in {:?}: it spins", began.elapsed());
     // A turn for each request, for each accept, for each rest of the listener, and as many again.
     let turns = 2 * (exchanges + CLIENTS as u128 + 2 * rests);
     assert!(u128::from(counts.turns) <= turns, "more than {turns} turns: {counts:?}");
-    assert_eq!(served.log().records().len(), inside, "there was no room for more");
+    assert_eq!(served.log().records().len(), ROOM, "there was no room for more");
     assert_eq!(WARNINGS.count(), 1, "a warning for each try");
 
     // One leaves, one is let in, until all were served.
@@ -98,9 +97,11 @@ fn run_out(scene: &Scene) {
 
 /// Lowers the limit to `room` more descriptors than are open.
 fn leave_room_for(room: usize) {
-    // The lowest number that is free is given out first.
-    let next = File::open("/dev/null").expect("there is room for one more").as_raw_fd();
-    let limit = u64::try_from(next).expect("a descriptor is not negative") + room as u64;
+    // The lowest number that is free is given out first, and some lower ones may be taken.
+    let open = |_| File::open("/dev/null").expect("there is room for a few more");
+    let files: Vec<_> = (0..room).map(open).collect();
+    let last = files.iter().map(|file| file.as_raw_fd()).max().expect("some room is asked for");
+    let limit = u64::try_from(last).expect("a descriptor is not negative") + 1;
     let maximum = getrlimit(Resource::Nofile).maximum;
     setrlimit(Resource::Nofile, Rlimit { current: Some(limit), maximum })
         .expect("a limit can be lowered");

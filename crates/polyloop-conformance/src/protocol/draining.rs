@@ -4,11 +4,18 @@ use std::time::{Duration, Instant};
 
 use polyloop::{Closed, Config, Connection, Protocol};
 
-use super::client::pattern;
+use super::client::{pattern, Client};
 use super::handles;
 use super::protocols::{Lines, Stream};
 use super::serve::try_to_connect;
 use super::Scene;
+
+/// Sends a request and a piece of another, so that the answer to the first one says that the server
+/// knows of the second.
+fn into_the_middle(client: &mut Client) {
+    client.send(b"one\nand a piece");
+    client.expect(b"one\n");
+}
 
 /// A drain ends what is idle at once, lets a message be finished, and ends when all are gone, long
 /// before its deadline. Nobody else is served.
@@ -19,7 +26,7 @@ pub fn a_drain_lets_a_message_be_finished(scene: &Scene) {
     idle.exchange(b"one\n");
     let mut silent = served.connect();
     let mut in_the_middle = served.connect();
-    in_the_middle.send_and_wait(b"and a piece");
+    into_the_middle(&mut in_the_middle);
     served.log().wait_until_open(3);
 
     served.handle().drain();
@@ -91,7 +98,7 @@ pub fn a_drain_has_a_deadline(scene: &Scene) {
     const LIMIT: Duration = Duration::from_millis(60);
     let served = scene.serve_within(Config { drain: LIMIT, ..Config::default() }, || Lines);
     let mut in_the_middle = served.connect();
-    in_the_middle.send_and_wait(b"and a piece");
+    into_the_middle(&mut in_the_middle);
     let mut idle = served.connect();
     idle.exchange(b"one\n");
     let began = Instant::now();
@@ -155,7 +162,7 @@ pub fn a_stop_ends_a_drain(scene: &Scene) {
     let config = Config { drain: Duration::from_secs(3600), ..Config::default() };
     let served = scene.serve_within(config, || Lines);
     let mut in_the_middle = served.connect();
-    in_the_middle.send_and_wait(b"and a piece");
+    into_the_middle(&mut in_the_middle);
     let mut idle = served.connect();
     idle.exchange(b"one\n");
     served.handle().drain();
@@ -173,7 +180,7 @@ pub fn a_stop_closes_everything(scene: &Scene) {
     idle.exchange(b"one\n");
     let silent = served.connect();
     let mut in_the_middle = served.connect();
-    in_the_middle.send_and_wait(b"and a piece");
+    into_the_middle(&mut in_the_middle);
     let mut half_closed = served.connect();
     half_closed.exchange(b"finish\n");
     half_closed.expect_end();
