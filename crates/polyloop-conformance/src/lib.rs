@@ -25,6 +25,7 @@ use std::io;
 pub mod backend;
 pub mod event_loop;
 pub mod exceptions;
+pub mod protocol;
 #[cfg(unix)]
 pub mod unix;
 pub mod watchdog;

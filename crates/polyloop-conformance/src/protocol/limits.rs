@@ -1,0 +1,135 @@
+//! As much as is allowed, and not more.
+
+use std::thread;
+
+use polyloop::{Closed, Config};
+
+use super::protocols::{Echo, Lines};
+use super::Scene;
+
+/// A message that is longer than allowed ends the connection; the longest allowed one does not.
+pub fn input_that_is_too_long_is_refused(scene: &Scene) {
+    const MOST: usize = 1000;
+    let config = Config { max_input: MOST, ..Config::default() };
+    let served = scene.serve_within(config, || Lines);
+    let mut client = served.connect();
+    let mut longest = vec![b'x'; MOST];
+    client.send_and_wait(&longest);
+    client.send(b"\n");
+    longest.push(b'\n');
+    client.expect(&longest);
+
+    client.send_and_wait(&longest[..MOST]);
+    client.send(b"x");
+    assert_eq!(client.reason(), Closed::InputTooLong);
+    assert_eq!(client.read_to_any_end(), 0);
+
+    // What is used at once is never too long.
+    let mut another = served.connect();
+    another.exchange(&longest.repeat(10));
+    drop(another);
+    served.stop();
+}
+
+/// At the limit of connections the next ones wait in the backlog; each that leaves makes room for
+/// one.
+pub fn connections_past_the_limit_wait(scene: &Scene) {
+    const LIMIT: usize = 3;
+    let config = Config { max_connections: Some(LIMIT), ..Config::default() };
+    let served = scene.serve_within(config, || Echo);
+    let mut inside: Vec<_> = (0..LIMIT).map(|_| served.connect()).collect();
+    for client in &mut inside {
+        client.exchange(b"one");
+    }
+    let mut waiting: Vec<_> = (0..2 * LIMIT).map(|_| served.connect()).collect();
+    for client in &mut waiting {
+        client.send(b"let me in");
+    }
+    for _ in 0..10 {
+        for client in &mut inside {
+            client.exchange(b"two");
+        }
+        assert_eq!(served.log().records().len(), LIMIT, "somebody else was let in");
+    }
+    for client in &mut waiting {
+        client.expect_nothing_yet();
+    }
+    for mut client in waiting {
+        served.log().reason(inside.remove(0).leave());
+        client.expect(b"let me in");
+        assert!(served.log().open() <= LIMIT);
+        inside.push(client);
+    }
+    for client in &mut inside {
+        client.exchange(b"three");
+    }
+    drop(inside);
+    served.stop();
+}
+
+/// A thousand connections open and close in no order, some after a request, some in the middle of
+/// one, some with a reset.
+pub fn a_thousand_connections_come_and_go(scene: &Scene) {
+    const THREADS: u64 = 4;
+    const EACH: u64 = 250;
+    const AT_ONCE: usize = 20;
+    let served = scene.serve(|| Lines);
+    thread::scope(|scope| {
+        for seed in 1..=THREADS {
+            let served = &served;
+            scope.spawn(move || {
+                let mut random = Random(seed);
+                let mut open = Vec::new();
+                for _ in 0..EACH {
+                    let mut client = served.connect();
+                    if random.below(2) == 0 {
+                        client.exchange_at_once(b"one\n");
+                    }
+                    open.push(client);
+                    if open.len() < AT_ONCE {
+                        continue;
+                    }
+                    for _ in 0..=random.below(AT_ONCE - 1) {
+                        let mut client = open.swap_remove(random.below(open.len()));
+                        match random.below(5) {
+                            0 => drop(client),
+                            1 => drop(client.reset()),
+                            2 => {
+                                client.send_if_open(b"and a piece");
+                                client.reset();
+                            }
+                            3 => {
+                                client.exchange_at_once(b"close\n");
+                                client.expect_end();
+                            }
+                            _ => client.exchange_at_once(b"two\n"),
+                        }
+                    }
+                }
+                for mut client in open {
+                    client.exchange_at_once(b"the last\n");
+                }
+            });
+        }
+    });
+    let mut another = served.connect();
+    another.exchange(b"another\n");
+    drop(another);
+    served.log().wait_until_open(0);
+    let counts = served.stop();
+    // A connection that was reset in the backlog may never have been seen.
+    assert!(counts.opened <= THREADS * EACH + 1);
+    assert!(counts.opened > THREADS * EACH / 2, "{counts:?}");
+}
+
+/// A small generator of numbers (xorshift), the same in every run.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, limit: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 >> 32) as usize % limit
+    }
+}

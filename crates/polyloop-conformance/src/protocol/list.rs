@@ -1,0 +1,200 @@
+//! The one list of scenarios, and the tests that are made of it.
+
+/// Hands the list of all protocol scenarios to another macro, after whatever else it is to be
+/// given.
+///
+/// `exchanges` are of input and output, and run in both kinds of
+/// [`Company`](crate::protocol::Company); `whole` ones have the server for themselves; `unix` ones
+/// need what only Unix has.
+#[macro_export]
+macro_rules! with_protocol_scenarios {
+    ($($then:tt)::+ ! { $($given:tt)* }) => {
+        $($then)::+! { $($given)*
+            exchanges {
+                bytes_one_at_a_time
+                bytes_all_at_once
+                an_echo_of_single_bytes
+                pipelined_requests
+                a_message_longer_than_a_read
+                an_out_of_band_byte_between_two_writes
+                an_out_of_band_byte_in_the_middle_of_what_waits
+                data_and_the_end_at_once
+                data_and_a_reset_at_once
+
+                a_megabyte_to_a_slow_reader
+                twenty_megabytes_streamed
+                reading_rests_above_high_water
+                a_client_that_does_not_read_is_not_read_from
+                a_stream_without_end_starves_nobody
+
+                half_close_from_the_client
+                half_close_with_much_to_be_answered
+                half_close_from_the_server
+                both_sides_end_at_once
+                a_protocol_may_send_after_the_end_of_input
+                close_flushes
+                nothing_is_shown_after_close
+                abort_does_not_wait
+                a_protocol_may_close_when_it_opens
+                reset_in_mid_message
+                reset_in_mid_answer
+                reset_by_a_client_that_does_not_read
+                a_client_that_vanishes
+
+                a_resume_shows_what_was_left
+                what_comes_in_a_pause_is_shown_after_it
+                a_pause_may_be_over_at_once
+                the_end_of_input_waits_for_a_pause_to_be_over
+
+                timers_come_in_order
+                a_timer_may_set_another
+                a_timer_goes_with_its_connection
+
+                another_thread_may_send
+                several_threads_may_send
+                another_thread_may_close
+                another_thread_may_close_an_idle_connection
+                a_paused_connection_can_be_reached
+                a_handle_sends_after_what_was_sent_before
+                a_handle_closes_after_what_was_sent_before
+                a_handle_sends_nothing_after_finish
+                a_handle_of_the_past_reaches_nobody
+            }
+            whole {
+                drained_is_told_once_for_each_rise
+                cancelled_timers_never_come
+                a_slow_reader_holds_up_nobody
+
+                an_idle_connection_is_closed
+                an_unfinished_message_is_not_waited_for
+                a_message_in_drops_has_no_more_time
+                silence_between_messages_is_not_a_message_unfinished
+                a_pause_is_not_a_message_unfinished
+                a_peer_that_takes_nothing_is_not_waited_for
+                without_deadlines_silence_costs_nothing
+
+                input_that_is_too_long_is_refused
+                connections_past_the_limit_wait
+                a_thousand_connections_come_and_go
+
+                a_drain_lets_a_message_be_finished
+                a_drain_answers_what_has_come
+                a_drain_flushes
+                a_drain_flushes_what_others_sent
+                a_drain_has_a_deadline
+                a_drain_ends_who_reads_nothing
+                an_empty_server_drains_at_once
+                a_stop_ends_a_drain
+                a_stop_closes_everything
+                a_stop_waits_for_no_slow_reader
+                a_stop_does_not_flush_what_others_sent
+                a_stop_before_the_server_runs_is_not_lost
+
+                a_request_costs_what_it_must
+                deadlines_cost_nothing_a_request
+                counts_can_be_watched
+            }
+            unix {
+                out_of_descriptors_and_recovering
+            }
+        }
+    };
+}
+
+/// Makes a test of each protocol scenario for one model, in a module of the model's name: a new
+/// model is one more such line. Scenarios of input and output are in it a second time, in
+/// `lively`.
+///
+/// ```
+/// polyloop_conformance::test_model!(thread: polyloop_models::Model::Thread);
+/// ```
+#[macro_export]
+macro_rules! test_model {
+    ($name:ident: $model:expr) => {
+        mod $name {
+            #[allow(unused_imports)]
+            use super::*;
+            const _MODEL: polyloop_models::Model = $model;
+            $crate::with_protocol_scenarios!($crate::protocol_tests! { _MODEL; });
+        }
+    };
+}
+
+/// Part of [`test_model`].
+#[doc(hidden)]
+#[macro_export]
+macro_rules! protocol_tests {
+    ($model:expr;
+        exchanges { $($exchange:ident)* } whole { $($whole:ident)* } unix { $($unix:ident)* }
+    ) => {
+        $($crate::protocol_test! { $model, Quiet, $exchange, stringify!($exchange) })*
+        $($crate::protocol_test! { $model, Quiet, $whole, stringify!($whole) })*
+        $(
+            #[cfg(unix)]
+            $crate::protocol_test! { $model, Quiet, $unix, stringify!($unix) }
+        )*
+        mod lively {
+            use super::_MODEL;
+            $(
+                $crate::protocol_test! {
+                    $model, Lively, $exchange, concat!("lively::", stringify!($exchange))
+                }
+            )*
+        }
+    };
+}
+
+/// Part of [`test_model`].
+#[doc(hidden)]
+#[macro_export]
+macro_rules! protocol_test {
+    ($model:expr, $company:ident, $scenario:ident, $name:expr) => {
+        #[test]
+        fn $scenario() {
+            let company = $crate::protocol::Company::$company;
+            let scene = $crate::protocol::Scene { model: $model, company };
+            $crate::protocol::run(scene, $name, $crate::protocol::$scenario);
+        }
+    };
+}
+
+#[cfg(test)]
+macro_rules! names {
+    ($($group:ident { $($scenario:ident)* })*) => { &[$($(stringify!($scenario),)*)*] };
+}
+
+#[cfg(test)]
+pub(crate) const NAMES: &[&str] = with_protocol_scenarios!(names! {});
+
+#[cfg(test)]
+mod tests {
+    use super::NAMES;
+
+    /// A scenario that is not in the list would be tested by nobody, and no lint would say so.
+    #[test]
+    fn every_scenario_is_listed() {
+        let sources = [
+            include_str!("backpressure.rs"),
+            include_str!("counting.rs"),
+            include_str!("deadlines.rs"),
+            include_str!("descriptors.rs"),
+            include_str!("draining.rs"),
+            include_str!("ending.rs"),
+            include_str!("fragments.rs"),
+            include_str!("handles.rs"),
+            include_str!("limits.rs"),
+            include_str!("pausing.rs"),
+            include_str!("timers.rs"),
+        ];
+        let mut found = 0;
+        for line in sources.iter().flat_map(|source| source.lines()) {
+            let Some(rest) = line.strip_prefix("pub fn ") else { continue };
+            let name = rest.strip_suffix("(scene: &Scene) {");
+            // A scenario with further arguments is for others to build on.
+            let Some(name) = name else { continue };
+            assert!(NAMES.contains(&name), "{name} is not in the list of scenarios");
+            found += 1;
+        }
+        assert_eq!(found, NAMES.len());
+    }
+}

@@ -1,0 +1,92 @@
+//! What every model must do with a protocol, as scenarios.
+//!
+//! A scenario serves a protocol with the model it is given, on a thread, and talks to it through
+//! plain blocking sockets. Whatever it does, every connection is [watched](serve::Watched) from
+//! inside as well: it is opened once, told `closed` once and nothing after that, and shown its
+//! unused input again in front of what comes next.
+//!
+//! Scenarios of input and output run in two kinds of [`Company`]: with a peer that is alone and
+//! silent before each thing it does, so that nothing but its own bytes can wake the server; and
+//! beside another connection that never rests, so that something else always does.
+//!
+//! [`test_model`](crate::test_model) makes the tests: a new model is one line.
+//!
+//! ```
+//! polyloop_conformance::test_model!(thread: polyloop_models::Model::Thread);
+//! ```
+
+mod client;
+mod excuses;
+mod list;
+mod protocols;
+mod serve;
+
+mod backpressure;
+mod counting;
+mod deadlines;
+#[cfg(unix)]
+mod descriptors;
+mod draining;
+mod ending;
+mod fragments;
+mod handles;
+mod limits;
+mod pausing;
+mod timers;
+
+use polyloop_models::Model;
+
+pub use backpressure::*;
+pub use counting::*;
+pub use deadlines::*;
+#[cfg(unix)]
+pub use descriptors::*;
+pub use draining::*;
+pub use ending::*;
+pub use excuses::excuse;
+pub use fragments::*;
+pub use handles::*;
+pub use limits::*;
+pub use pausing::*;
+pub use timers::*;
+
+use crate::watchdog;
+
+/// What a scenario is given.
+#[derive(Clone, Copy, Debug)]
+pub struct Scene {
+    /// The model under test.
+    pub model: Model,
+    /// Who else talks to the server.
+    pub company: Company,
+}
+
+/// Who talks to the server besides the clients of the scenario.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Company {
+    /// Nobody, and the clients are silent before each thing they do: an edge that was lost is not
+    /// made good by the next one.
+    Quiet,
+    /// A connection that sends as soon as it is answered: the server always has something else to
+    /// do.
+    Lively,
+}
+
+/// Runs one scenario with one model, under the [watchdog](watchdog::run).
+///
+/// One that is [excused](excuse) must fail: an excuse that nothing needs is as wrong as a promise
+/// that is not kept.
+///
+/// # Panics
+///
+/// If the scenario fails and has no excuse, or has one and does not fail.
+pub fn run(scene: Scene, scenario: &str, run: fn(&Scene)) {
+    let name = format!("{}::{scenario}", scene.model);
+    match excuse(scene.model, scenario) {
+        None => watchdog::run(&name, move || run(&scene)),
+        Some(reason) => assert!(
+            watchdog::fails(&name, move || run(&scene)),
+            "{name} holds, and is excused: {reason}"
+        ),
+    }
+}
