@@ -61,7 +61,7 @@ enum Command {
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  \
 polyloop compare\n  \
-polyloop compare --scenarios idle --connections 5000\n  \
+polyloop compare --scenarios idle --connections 9064 --active 64\n  \
 polyloop compare --models mio --peer bare-mio=target/release/bare_mio --rounds 12\n\n\
 The children are started with --control; a peer must understand --listen, --backlog, --control and --pin.")]
 struct CompareArgs {
@@ -86,6 +86,9 @@ struct CompareArgs {
     /// Connections in every scenario, instead of its own number
     #[arg(long, value_name = "N", value_parser = parse_count)]
     connections: Option<usize>,
+    /// How many of them make requests, instead of the scenario's share; not in short
+    #[arg(long, value_name = "N", value_parser = parse_count)]
+    active: Option<usize>,
     /// The contestant that the others are divided by [default: the first]
     #[arg(long, value_name = "NAME")]
     baseline: Option<String>,
@@ -279,6 +282,7 @@ fn run_compare(args: CompareArgs) -> anyhow::Result<()> {
         duration: args.duration,
         warmup: args.warmup,
         connections: args.connections,
+        active: args.active,
         baseline: args.baseline,
         margin: args.margin / 100.0,
         seed: args.seed,

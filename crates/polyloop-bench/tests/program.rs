@@ -224,7 +224,7 @@ fn a_port_in_use_is_explained() {
     let output = Command::new(peer()).args(["--listen", &address]).output().unwrap();
     let text = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(1), "{text}");
-    assert!(text.contains("the port is in use"), "{text}");
+    assert!(text.contains("another program listens there"), "{text}");
 }
 
 /// A comparison of the example peer with itself and a program that does not exist.

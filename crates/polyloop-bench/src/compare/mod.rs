@@ -44,6 +44,8 @@ pub struct Settings {
     pub warmup: Duration,
     /// Connections in every scenario, instead of its own number.
     pub connections: Option<usize>,
+    /// How many of them make requests, instead of the scenario's share.
+    pub active: Option<usize>,
     /// The contestant that the others are divided by; the first by default.
     pub baseline: Option<String>,
     /// How far from one a ratio may be and still mean the same: 0.03 for 3 %.

@@ -134,10 +134,20 @@ impl Plan {
                     names.join(", ")
                 )));
             };
-            scenarios.push(match settings.connections {
-                Some(connections) => scenario.clone().with_connections(connections),
-                None => scenario.clone(),
-            });
+            let mut scenario = scenario.clone();
+            if let Some(connections) = settings.connections {
+                scenario = scenario.with_connections(connections);
+            }
+            if let Some(active) = settings.active.filter(|_| !scenario.short) {
+                if active > scenario.connections {
+                    let connections = scenario.connections;
+                    return Err(Usage(format!(
+                        "--active {active} is more than the {connections} connections of {name}"
+                    )));
+                }
+                scenario.active = active;
+            }
+            scenarios.push(scenario);
         }
         if let Some(twice) = first_twice(scenarios.iter().map(|scenario| &scenario.name)) {
             return Err(Usage(format!("the scenario {twice} is named twice")));
@@ -193,6 +203,7 @@ mod tests {
             duration: Duration::from_secs(1),
             warmup: Duration::ZERO,
             connections: None,
+            active: None,
             baseline: None,
             margin: 0.03,
             seed: None,
