@@ -62,12 +62,19 @@ fn run_out(scene: &Scene) {
     // The served ones are unharmed for a while in which the listener tries again several times.
     let tries = served.counts().accepts;
     let mut exchanges = 0;
-    while served.counts().accepts < tries + 3 {
-        for client in &mut clients {
-            client.exchange(b"as ever");
-            exchanges += 1;
+    let mut exchange_until = |tried| {
+        while served.counts().accepts < tried {
+            for client in &mut clients {
+                client.exchange(b"as ever");
+                exchanges += 1;
+            }
         }
-    }
+        WARNINGS.count()
+    };
+    // A second try comes after the warning of the first. There may have been earlier ones: a thread
+    // that begins opens a file for a moment.
+    let warned = exchange_until(tries + 2);
+    assert_eq!(exchange_until(tries + 5), warned, "a warning for each try");
     let counts = served.counts();
     let rests = began.elapsed().as_millis() / 50 + 2;
     let failed = u128::from(counts.accepts) - ROOM as u128;
@@ -76,7 +83,6 @@ fn run_out(scene: &Scene) {
     let turns = 2 * (exchanges + CLIENTS as u128 + 2 * rests);
     assert!(u128::from(counts.turns) <= turns, "more than {turns} turns: {counts:?}");
     assert_eq!(served.log().records().len(), ROOM, "there was no room for more");
-    assert_eq!(WARNINGS.count(), 1, "a warning for each try");
 
     // One leaves, one is let in, until all were served.
     for client in &mut waiting {
