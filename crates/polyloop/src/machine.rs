@@ -100,6 +100,9 @@ impl<'a> From<Environment<'a>> for Connection<'a> {
 pub enum Step {
     /// Nothing but to wait for what [`Machine::interest`] says.
     Wait,
+    /// To settle again when others have had their turn, without waiting for anything: the protocol
+    /// has more to do.
+    GoOn,
     /// To shut down the sending half, and then to ask [`Machine::step`] again.
     HalfClose,
     /// To close, and to tell the protocol why.
@@ -200,6 +203,11 @@ impl Machine {
         self.active = now;
     }
 
+    /// A byte has moved at `then`, which may be before what is known already.
+    pub fn touch_again(&mut self, then: Tick) {
+        self.active = self.active.max(then);
+    }
+
     /// The connection is open.
     pub fn opened<P: Protocol>(connection: &mut Connection<'_>, protocol: &mut P) {
         protocol.opened(connection);
@@ -269,7 +277,7 @@ impl Machine {
 
     /// Gives back the room of what is not held any more.
     fn let_go(&mut self) {
-        if self.is_quiet() {
+        if !self.is(REST | QUEUE) {
             self.held = None;
         }
     }
@@ -311,7 +319,17 @@ impl Machine {
         if connection.0.output.capacity() > Machine::KEEP {
             *connection.0.output = Vec::new();
         }
-        connection.0.machine.step()
+        match connection.0.machine.step() {
+            Step::Wait if connection.0.machine.can_go_on(connection.0.config) => Step::GoOn,
+            step => step,
+        }
+    }
+
+    /// Whether the protocol waits for something which is now the case.
+    fn can_go_on(&self, config: &Config) -> bool {
+        let fell = self.is(ABOVE_HIGH) && self.waiting() <= config.low_water;
+        let shows = self.is(SHOW_REST) && self.is(REST) && !self.is(PAUSED | ABOVE_HIGH);
+        !self.is(CLOSE) && (fell || shows)
     }
 
     /// Calls a protocol that waits for something which is now the case, and says whether it did.
@@ -465,10 +483,16 @@ impl Machine {
         self.flags == 0
     }
 
+    /// Whether the connection is to end without waiting for its output.
+    #[must_use]
+    pub fn is_aborted(&self) -> bool {
+        self.is(ABORT)
+    }
+
     /// Whether the connection is in the middle of nothing.
     #[must_use]
     pub fn is_quiet(&self) -> bool {
-        !self.is(REST | QUEUE)
+        !self.is(REST | QUEUE | ABOVE_HIGH)
     }
 
     /// The next of the connection's deadlines, and what it is closed for if that passes.

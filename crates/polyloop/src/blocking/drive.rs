@@ -44,6 +44,7 @@ pub(super) fn drive<P: Protocol>(
         now,
         read_timeout: None,
         armed: false,
+        unclocked: false,
     };
     let reason = driven.run();
     if let Some(outbox) = outbox.get() {
@@ -68,6 +69,8 @@ struct Driven<'a, P> {
     read_timeout: Option<Duration>,
     /// The receive timeout has been set for the present deadlines, which only move away.
     armed: bool,
+    /// Requests were answered since the clock was read.
+    unclocked: bool,
 }
 
 /// The connection ends for this reason.
@@ -122,7 +125,7 @@ impl<P: Protocol> Driven<'_, P> {
             Ok(0) => {
                 self.check_ends()?;
                 if self.member.draining.load(Ordering::SeqCst) {
-                    return Err(Closed::Drained);
+                    return self.drained();
                 }
                 self.tell(Machine::ended);
                 self.settle()
@@ -131,17 +134,19 @@ impl<P: Protocol> Driven<'_, P> {
                 log::trace!("read {count} bytes");
                 let input = &buffer[..count];
                 self.tell(|connection, protocol| Machine::received(connection, protocol, input));
-                self.settle()?;
-                self.check_drain()
+                self.settle_message()
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(()),
             Err(error) if is_timeout(&error) => {
                 self.member.counters.would_blocks.add(1);
-                // The steady path does not look at the clock: the last byte moved before this wait,
-                // unless somebody else sent one.
-                let began = self.now.before(self.read_timeout.unwrap_or_default());
-                let sent = self.outbox.get().map(|outbox| outbox.last_sent());
-                self.machine.touch(sent.map_or(began, |sent| sent.max(began)));
+                if std::mem::take(&mut self.unclocked) {
+                    // Requests were answered before this wait, and nothing moved during it.
+                    let began = self.now.before(self.read_timeout.unwrap_or_default());
+                    self.machine.touch(began);
+                }
+                if let Some(outbox) = self.outbox.get() {
+                    self.machine.touch_again(outbox.last_sent());
+                }
                 self.check_deadline()?;
                 self.lengthen_read_timeout()
             }
@@ -162,15 +167,30 @@ impl<P: Protocol> Driven<'_, P> {
             };
             if written == self.output.len() {
                 self.output.clear();
+                self.unclocked = true;
                 return Ok(());
             }
             self.output.drain(..written);
         }
         self.now = Tick::now();
+        self.unclocked = false;
         self.machine.touch(self.now);
         let unused = input.get(used..).unwrap_or(&[]);
         self.tell(|connection, _| Machine::keep(connection, unused));
+        self.settle_message()
+    }
+
+    /// As [`settle`](Self::settle), after input.
+    fn settle_message(&mut self) -> Ended {
+        if !self.machine.is_quiet() {
+            // Before the answer goes: who has it may drain the server.
+            self.member.busy.store(true, Ordering::SeqCst);
+        }
         self.settle()?;
+        if !self.machine.is_quiet() {
+            // A peer that sends a message in drops leaves no read time to run out.
+            self.check_deadline()?;
+        }
         self.check_drain()
     }
 
@@ -220,9 +240,12 @@ impl<P: Protocol> Driven<'_, P> {
                     None => write(member, bytes),
                 })
             });
+            if let Some(outbox) = self.outbox.get() {
+                outbox.after_call();
+            }
             if step == Step::HalfClose {
                 if let Some(outbox) = self.outbox.get() {
-                    outbox.wait_until_empty()?;
+                    outbox.finish().or_else(|_| self.check_ends())?;
                 }
                 self.member.counters.other_calls.add(1);
                 // An error is that of a connection that is gone, which the next read tells.
@@ -230,15 +253,20 @@ impl<P: Protocol> Driven<'_, P> {
                 step = self.machine.step();
             }
             if let Step::Close(reason) = step {
-                if let (Closed::Finished, Some(outbox)) = (reason, self.outbox.get()) {
-                    outbox.wait_until_empty()?;
+                if reason != Closed::Finished {
+                    // A write fails as well when somebody else ends the connection.
+                    self.check_ends()?;
+                } else if let Some(outbox) = self.outbox.get() {
+                    if !self.machine.is_aborted() {
+                        outbox.finish().or_else(|_| self.check_ends())?;
+                    }
                 }
                 return Err(reason);
             }
             if let Some(outbox) = self.outbox.get() {
-                outbox.wait_for_room()?;
+                outbox.wait_for_room().or_else(|_| self.check_ends())?;
             }
-            if !self.machine.interest().is_writable() {
+            if step != Step::GoOn && !self.machine.interest().is_writable() {
                 return Ok(());
             }
             if !self.machine.is_flushed() {
@@ -266,7 +294,8 @@ impl<P: Protocol> Driven<'_, P> {
     /// Whether somebody else ended the connection.
     fn check_ends(&self) -> Ended {
         if self.member.stopped.load(Ordering::SeqCst) {
-            return Err(Closed::Stopped);
+            let overdue = self.member.overdue.load(Ordering::SeqCst);
+            return Err(if overdue { Closed::Drained } else { Closed::Stopped });
         }
         match self.outbox.get() {
             Some(outbox) => outbox.check(),
@@ -278,9 +307,17 @@ impl<P: Protocol> Driven<'_, P> {
     fn check_idle_ends(&self) -> Ended {
         self.check_ends()?;
         if self.member.draining.load(Ordering::SeqCst) && self.machine.is_quiet() {
-            return Err(Closed::Drained);
+            return self.drained();
         }
         Ok(())
+    }
+
+    /// What others have sent is flushed first.
+    fn drained(&self) -> Ended {
+        if let Some(outbox) = self.outbox.get() {
+            outbox.finish().or_else(|_| self.check_ends())?;
+        }
+        Err(Closed::Drained)
     }
 
     /// A drain ends the connection between two messages, and wakes it only there.
@@ -289,7 +326,8 @@ impl<P: Protocol> Driven<'_, P> {
         if self.member.busy.load(Ordering::Relaxed) != busy {
             self.member.busy.store(busy, Ordering::SeqCst);
             if !busy && self.member.draining.load(Ordering::SeqCst) {
-                return Err(Closed::Drained);
+                // What has come is still read; then `read` says that there is no more.
+                let _ = self.member.stream.shutdown(Shutdown::Read);
             }
         }
         Ok(())
@@ -298,8 +336,11 @@ impl<P: Protocol> Driven<'_, P> {
     /// Makes the receive timeout as short as the nearest deadline asks.
     fn set_read_timeout(&mut self) -> Ended {
         self.armed = true;
-        let Some(deadline) = self.next_deadline() else { return Ok(()) };
         self.now = Tick::now();
+        if std::mem::take(&mut self.unclocked) {
+            self.machine.touch(self.now);
+        }
+        let Some(deadline) = self.next_deadline() else { return Ok(()) };
         let left = deadline.since(self.now).max(SHORTEST);
         match self.read_timeout {
             // Nearer by less than a hundredth is not nearer: an idle deadline that has just

@@ -53,6 +53,8 @@ enum Phase {
     #[default]
     Running,
     Draining,
+    /// The time of a drain is up.
+    Overdue,
     Stopped,
 }
 
@@ -64,8 +66,10 @@ struct Member {
     thread: Thread,
     /// The server drains: the connection is to end when it is in the middle of nothing.
     draining: AtomicBool,
-    /// The server stops: the connection is to end.
+    /// The server stops: the connection is to end,
     stopped: AtomicBool,
+    /// because it has drained for long enough.
+    overdue: AtomicBool,
     /// The connection is in the middle of a message, and not to be woken by a drain.
     busy: AtomicBool,
 }
@@ -120,7 +124,8 @@ impl Member {
                 // What has come is still read; then `read` says that there is no more.
                 Shutdown::Read
             }
-            Phase::Stopped => {
+            Phase::Overdue | Phase::Stopped => {
+                self.overdue.store(phase == Phase::Overdue, Ordering::SeqCst);
                 self.stopped.store(true, Ordering::SeqCst);
                 Shutdown::Both
             }
@@ -228,7 +233,7 @@ impl<F> Service<F> {
             let left = deadline.saturating_duration_since(Instant::now());
             if roster.phase == Phase::Draining && left.is_zero() {
                 drop(roster);
-                self.shared.advance(Phase::Stopped);
+                self.shared.advance(Phase::Overdue);
                 roster = self.shared.roster();
                 continue;
             }
@@ -255,6 +260,7 @@ impl<P: Protocol, F: Fn(SocketAddr) -> P> Service<F> {
             thread: thread::current(),
             draining: AtomicBool::new(false),
             stopped: AtomicBool::new(false),
+            overdue: AtomicBool::new(false),
             busy: AtomicBool::new(false),
         });
         let mut roster = self.shared.roster();

@@ -1,6 +1,7 @@
 //! Output with several authors: the connection's own thread, and whoever has a handle.
 
 use std::io::{self, Write};
+use std::mem;
 use std::net::Shutdown;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread;
@@ -35,6 +36,13 @@ struct Pending {
     in_flight: usize,
     flushing: bool,
     closing: bool,
+    /// What others send now is dropped: the protocol has sent its last byte, or the connection is
+    /// closing.
+    finished: bool,
+    /// What the connection sent itself through a handle during a call of its protocol, whose output
+    /// goes first.
+    later: Vec<u8>,
+    close_later: bool,
     broken: Option<Closed>,
     /// System calls made here, by whichever thread.
     calls: u64,
@@ -45,6 +53,10 @@ struct Pending {
 impl Pending {
     fn len(&self) -> usize {
         self.bytes.len() + self.in_flight
+    }
+
+    fn is_own_thread(&self) -> bool {
+        self.member.as_ref().is_some_and(|member| member.thread.id() == thread::current().id())
     }
 
     /// Ends the connection: the thread that reads it sees the end of input and looks here.
@@ -68,6 +80,9 @@ impl Outbox {
                 in_flight: 0,
                 flushing: false,
                 closing: false,
+                finished: false,
+                later: Vec::new(),
+                close_later: false,
                 broken: None,
                 calls: 0,
                 sent: Tick::now(),
@@ -86,7 +101,10 @@ impl Outbox {
 
     /// Queues what the kernel does not take at once, and says how much was taken: all of it.
     pub(super) fn push(&self, bytes: &[u8]) -> io::Result<usize> {
-        let mut pending = self.lock();
+        self.push_locked(self.lock(), bytes)
+    }
+
+    fn push_locked(&self, mut pending: MutexGuard<'_, Pending>, bytes: &[u8]) -> io::Result<usize> {
         let Some(member) = pending.member.clone() else { return Ok(bytes.len()) };
         if pending.broken.is_some() {
             return Ok(bytes.len());
@@ -147,7 +165,7 @@ impl Outbox {
                 }
                 return;
             }
-            let bytes = std::mem::take(&mut pending.bytes);
+            let bytes = mem::take(&mut pending.bytes);
             pending.in_flight = bytes.len();
             drop(pending);
             if let Err(error) = (&member.stream).write_all(&bytes) {
@@ -183,6 +201,37 @@ impl Outbox {
         self.wait_for(self.low_water)
     }
 
+    /// Takes nothing more from others, and waits until all is written.
+    pub(super) fn finish(&self) -> Result<(), Closed> {
+        self.lock().finished = true;
+        self.wait_until_empty()
+    }
+
+    /// The connection's own thread has written what came of a call: what it sent through a handle
+    /// meanwhile comes next.
+    pub(super) fn after_call(&self) {
+        let mut pending = self.lock();
+        let (later, close) = (mem::take(&mut pending.later), mem::take(&mut pending.close_later));
+        drop(pending);
+        if !later.is_empty() {
+            // An error has ended the connection, which the next look at it says.
+            let _ = self.push(&later);
+        }
+        if close {
+            self.close_now();
+        }
+    }
+
+    fn close_now(&self) {
+        let mut pending = self.lock();
+        pending.finished = true;
+        pending.closing = true;
+        if pending.len() == 0 {
+            pending.shut_down(Closed::Finished);
+        }
+        self.moved.notify_all();
+    }
+
     /// Waits until all is written.
     pub(super) fn wait_until_empty(&self) -> Result<(), Closed> {
         self.wait_for(0)
@@ -212,17 +261,26 @@ impl Outbox {
 
 impl Remote for Outbox {
     fn send(&self, _: Token, bytes: Arc<[u8]>) {
+        let mut pending = self.lock();
+        if pending.finished || pending.close_later {
+            return;
+        }
+        if pending.is_own_thread() {
+            pending.later.extend_from_slice(&bytes);
+            return;
+        }
         // An error has ended the connection, and its own thread says why.
-        let _ = self.push(&bytes);
+        let _ = self.push_locked(pending, &bytes);
     }
 
     fn close(&self, _: Token) {
         let mut pending = self.lock();
-        pending.closing = true;
-        if pending.len() == 0 {
-            pending.shut_down(Closed::Finished);
+        if pending.is_own_thread() {
+            pending.close_later = true;
+            return;
         }
-        self.moved.notify_all();
+        drop(pending);
+        self.close_now();
     }
 }
 

@@ -12,8 +12,8 @@ use super::{handle, Message, Remotes};
 use crate::machine::{Environment, Machine, Peer, Step};
 use crate::sources::Sources;
 use crate::{
-    Backend, Closed, Config, Connection, Context, Handler, Protocol, Readiness, Tick, TimerId,
-    Token, TokenMap,
+    Backend, Closed, Config, Connection, Context, Handler, Interest, Protocol, Readiness, Tick,
+    TimerId, Token, TokenMap,
 };
 
 /// What one read takes at most.
@@ -454,8 +454,14 @@ impl<B: Backend, P: Protocol> Driven<'_, B, P> {
         let step = self.tell(|connection, protocol, _, writer| {
             Machine::settle(connection, protocol, |bytes| writer.write(bytes))
         });
+        let mut wanted = self.link.machine.interest();
         match step {
             Step::Wait => {}
+            Step::GoOn => {
+                // Room or not, it is dispatched again.
+                wanted |= Interest::WRITABLE;
+                self.context.repost(self.token, Readiness::WRITABLE);
+            }
             Step::HalfClose => {
                 self.context.counters().other_calls.add(1);
                 // An error is that of a connection that is gone, which the next read tells.
@@ -466,7 +472,6 @@ impl<B: Backend, P: Protocol> Driven<'_, B, P> {
             }
             Step::Close(reason) => return Still::Ended(reason),
         }
-        let wanted = self.link.machine.interest();
         if let Err(error) = self.context.set_interest(self.token, &mut self.link.stream, wanted) {
             log::error!("{}: interest {wanted:?} refused: {error}", self.token);
             return Still::Ended(Closed::Failed(error.kind()));
@@ -475,6 +480,13 @@ impl<B: Backend, P: Protocol> Driven<'_, B, P> {
         // The steady path has no time for the log.
         let traced = log::log_enabled!(log::Level::Trace);
         self.link.steady = self.link.machine.is_steady() && !self.draining && !traced;
+        if self.draining && self.link.machine.is_quiet() && still == Still::Open {
+            if !self.link.machine.interest().is_readable() {
+                return self.rest();
+            }
+            // It is in the middle of nothing, unless there is something to read.
+            self.context.repost(self.token, Readiness::READABLE);
+        }
         still
     }
 
