@@ -427,10 +427,8 @@ impl<B: Backend> Context<B> {
 
     /// As [`short_read`](Context::short_read), of the source that is being dispatched.
     #[inline]
-    pub(crate) fn short_read_in_hand(&mut self) {
-        if self.short_read_drains {
-            self.sources.short_read_in_hand();
-        }
+    pub(crate) fn short_read_in_hand(&mut self) -> bool {
+        self.short_read_drains && self.sources.short_read_in_hand()
     }
 
     /// Dispatches a source in the next turn as if `readiness` had been told: for input that a

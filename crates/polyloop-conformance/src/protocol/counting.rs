@@ -38,9 +38,9 @@ pub fn a_request_costs_what_it_must(scene: &Scene) {
         // A loop asks what is ready, and may have to read once more to see that nothing is.
         _ => {
             assert!(counts.reads <= 2 * (REQUESTS + 2), "{counts:?}");
-            assert!(counts.turns >= REQUESTS, "{counts:?}");
             assert!(counts.turns <= 2 * (REQUESTS + 10), "{counts:?}");
-            assert!(counts.events >= REQUESTS, "{counts:?}");
+            // A read that found nothing more may have been the one that found the next request.
+            assert!(counts.events + counts.reads >= 2 * REQUESTS, "{counts:?}");
         }
     }
 }

@@ -297,8 +297,8 @@ impl<B: Backend, P: Protocol, F: Fn(SocketAddr) -> P> Handler<B> for Connections
             if written == output.len() {
                 output.clear();
                 // A full buffer leaves the connection ready, and the loop comes back to it.
-                if count < BUFFER {
-                    context.short_read_in_hand();
+                if count < BUFFER && !context.short_read_in_hand() {
+                    self.serve(context, token, readiness);
                 }
                 return;
             }
