@@ -187,10 +187,11 @@ impl Events {
     /// Adds events as long as they fit. The rest of them stays in the iterator.
     #[inline]
     pub fn fill(&mut self, mut events: impl Iterator<Item = Event>) {
+        let slots = &mut self.slots[..];
         let mut len = self.len;
-        while let Some(slot) = self.slots.get_mut(len) {
+        while len < slots.len() {
             let Some(event) = events.next() else { break };
-            *slot = event;
+            slots[len] = event;
             len += 1;
         }
         self.len = len;

@@ -120,6 +120,7 @@ impl<P: Protocol, F: Fn(SocketAddr) -> P> Connections<F, P> {
 
     /// A listener is ready, or a connection that is not steady.
     #[cold]
+    #[inline(never)]
     fn serve<B: Backend>(&mut self, context: &mut Context<B>, token: Token, readiness: Readiness) {
         if let Some(Entry::Listener(_)) = self.entries.get_mut(token) {
             return self.accept(context, token);
@@ -136,6 +137,7 @@ impl<P: Protocol, F: Fn(SocketAddr) -> P> Connections<F, P> {
     /// A steady connection has read `unused`, which its protocol did not use, or has more to write
     /// than what is `written`, or was asked for more than an answer.
     #[cold]
+    #[inline(never)]
     fn serve_on<B: Backend>(
         &mut self,
         context: &mut Context<B>,
@@ -159,6 +161,7 @@ impl<P: Protocol, F: Fn(SocketAddr) -> P> Connections<F, P> {
 
     /// A steady connection found the end of its input, an error, or nothing to read.
     #[cold]
+    #[inline(never)]
     fn serve_end<B: Backend>(
         &mut self,
         context: &mut Context<B>,
@@ -298,7 +301,7 @@ impl<B: Backend, P: Protocol, F: Fn(SocketAddr) -> P> Handler<B> for Connections
                 output.clear();
                 // A full buffer leaves the connection ready, and the loop comes back to it.
                 if count < BUFFER && !context.short_read_in_hand() {
-                    self.serve(context, token, readiness);
+                    self.serve(context, token, Readiness::READABLE);
                 }
                 return;
             }
