@@ -1,7 +1,7 @@
 //! What every model must do with a protocol, as scenarios.
 //!
 //! A scenario serves a protocol with the model it is given, on a thread, and talks to it through
-//! plain blocking sockets. Whatever it does, every connection is [watched](serve::Watched) from
+//! plain blocking sockets. Whatever it does, every connection is watched from
 //! inside as well: it is opened once, told `closed` once and nothing after that, and shown its
 //! unused input again in front of what comes next.
 //!
