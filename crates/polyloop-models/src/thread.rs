@@ -73,7 +73,14 @@ where
         for listener in listeners {
             let service = Arc::clone(&self.service);
             let acceptor = thread::Builder::new().name("polyloop accept".into());
-            acceptors.push(acceptor.spawn(move || accept(&service, &listener))?);
+            match acceptor.spawn(move || accept(&service, &listener)) {
+                Ok(acceptor) => acceptors.push(acceptor),
+                Err(error) => {
+                    // Those that were started are not left behind.
+                    self.service.handle().stop();
+                    return Err(error);
+                }
+            }
         }
         if let Some(listener) = first {
             accept(&self.service, &listener);

@@ -1,4 +1,4 @@
-//! Select-style backends for [polyloop](polyloop): the calls that are handed the whole set of
+//! Select-style backends for [polyloop]: the calls that are handed the whole set of
 //! descriptors each time.
 //!
 //! [`PollBackend`] waits with poll(2), WSAPoll on Windows. It is level-triggered and runs on every

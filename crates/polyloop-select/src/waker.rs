@@ -40,7 +40,11 @@ impl WakeUp {
             match (&shared.sender).write(&[1]) {
                 // A full channel wakes as well as another byte would.
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
-                done => done.map(drop),
+                done => done.map(drop).map_err(|error| {
+                    // Nothing is on its way: the next wake has to try again.
+                    shared.pending.store(false, Ordering::Release);
+                    error
+                }),
             }
         })
     }

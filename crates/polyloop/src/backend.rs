@@ -105,7 +105,8 @@ pub enum Trigger {
 
 /// What differs from one backend to the next and can't be hidden.
 ///
-/// The loop reads the first two and hides them; the rest is for those who choose a backend.
+/// The loop reads the first two and hides them, and counts system calls by the third kind of set;
+/// the rest is for those who choose a backend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Caps {
     /// Level- or edge-triggered.

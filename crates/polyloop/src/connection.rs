@@ -72,6 +72,7 @@ impl Connection<'_> {
     /// the connection is gone by then.
     pub fn set_timer(&mut self, after: Duration) -> TimerId {
         let token = self.0.token;
+        self.0.machine.set_timer();
         self.0.timers.insert(Tick::now().after(after), token)
     }
 

@@ -300,14 +300,15 @@ impl<B: Backend> Context<B> {
         if watched.wanted == wanted {
             return Ok(());
         }
-        watched.wanted = wanted;
         let before = watched.registered;
         let registered = self.registration(before, wanted);
         if registered != before {
             self.backend.reregister(source, token, registered)?;
-            self.sources.expect(token)?.registered = registered;
             self.count_change();
         }
+        let watched = self.sources.expect(token)?;
+        watched.wanted = wanted;
+        watched.registered = registered;
         log::trace!("{token}: wanted {wanted:?}, registered for {registered:?}");
         let kept =
             self.sources.ready_mut(token).is_some_and(|ready| !ready.masked(wanted).is_empty());
@@ -510,7 +511,7 @@ impl<B: Backend> Context<B> {
     }
 
     /// What to tell the backend of a source that is registered for `before` and of which `wanted`
-    /// is wanted: the one place that knows edges from levels.
+    /// is wanted.
     fn registration(&self, before: Interest, wanted: Interest) -> Interest {
         match self.caps.trigger {
             Trigger::Level => wanted,

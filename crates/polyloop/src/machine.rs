@@ -19,6 +19,8 @@ pub struct Machine {
     /// When a byte last moved.
     active: Tick,
     flags: u16,
+    /// The protocol has set a timer, which is not to outlive the connection.
+    timed: bool,
 }
 
 #[derive(Debug)]
@@ -147,7 +149,7 @@ impl Machine {
     /// A connection that opens at `now`.
     #[must_use]
     pub fn new(now: Tick) -> Machine {
-        Machine { held: None, active: now, flags: 0 }
+        Machine { held: None, active: now, flags: 0, timed: false }
     }
 
     #[inline]
@@ -166,6 +168,16 @@ impl Machine {
     #[cold]
     pub(crate) fn rise(&mut self) {
         self.flags |= ABOVE_HIGH;
+    }
+
+    pub(crate) fn set_timer(&mut self) {
+        self.timed = true;
+    }
+
+    /// Whether the protocol has set timers, to be cancelled with the connection's end.
+    #[must_use]
+    pub fn has_timers(&self) -> bool {
+        self.timed
     }
 
     pub(crate) fn is_above_high_water(&self) -> bool {
@@ -204,7 +216,7 @@ impl Machine {
     }
 
     /// A byte has moved at `then`, which may be before what is known already.
-    pub fn touch_again(&mut self, then: Tick) {
+    pub fn touch_no_earlier(&mut self, then: Tick) {
         self.active = self.active.max(then);
     }
 
@@ -220,8 +232,7 @@ impl Machine {
             return Machine::received_more(connection, protocol, input);
         }
         let used = protocol.received(connection, input);
-        debug_assert!(used <= input.len(), "a protocol used {used} of {} bytes", input.len());
-        Machine::keep(connection, input.get(used..).unwrap_or(&[]));
+        Machine::keep(connection, input, used);
     }
 
     #[cold]
@@ -241,8 +252,10 @@ impl Machine {
         connection.0.machine.let_go();
     }
 
-    /// The protocol has left `unused` of the input: nothing in most cases.
-    pub fn keep(connection: &mut Connection<'_>, unused: &[u8]) {
+    /// The protocol has used so many bytes of `input`: all of them in most cases.
+    pub fn keep(connection: &mut Connection<'_>, input: &[u8], used: usize) {
+        debug_assert!(used <= input.len(), "a protocol used {used} of {} bytes", input.len());
+        let unused = input.get(used..).unwrap_or(&[]);
         if !unused.is_empty() {
             let rest = Rest { bytes: unused.to_vec(), since: connection.0.now };
             Machine::put_back(connection, rest);
@@ -371,9 +384,10 @@ impl Machine {
             machine.enqueue(output, 0, *now);
             let bytes = std::mem::take(&mut machine.hold(*now).queue.bytes);
             let from = machine.hold(*now).queue.written;
-            let written = machine.write_all(&bytes[from..], *now, write)?;
+            let written = machine.write_all(&bytes[from..], *now, write);
             let queue = &mut machine.hold(*now).queue;
             queue.bytes = bytes;
+            let written = written?;
             queue.written += written;
             if written > 0 {
                 queue.since = *now;

@@ -75,6 +75,8 @@ impl<M> Sender<M> {
             && self.shared.asleep.load(Ordering::SeqCst)
         {
             if let Err(error) = self.waker.wake() {
+                // The next sender has to try again.
+                self.shared.notified.store(false, Ordering::SeqCst);
                 log::error!("a loop could not be woken: {error}");
             }
         }

@@ -265,7 +265,7 @@ fn refusal(error: io::Error) -> io::Error {
     if error.kind() == io::ErrorKind::PermissionDenied {
         return io::Error::new(
             io::ErrorKind::Unsupported,
-            format!("mio: epoll can't watch a regular file or a directory, poll and select can ({error})"),
+            format!("mio: epoll can't watch a regular file or a directory, the poll backend can ({error})"),
         );
     }
     error

@@ -47,8 +47,8 @@ pub trait Protocol: Send {
     ///
     /// # Panics
     ///
-    /// To return more than `input.len()` panics in debug builds; in release builds it counts as
-    /// all of it.
+    /// A server panics in debug builds if more than `input.len()` is returned; in release builds
+    /// that counts as all of it.
     fn received(&mut self, connection: &mut Connection<'_>, input: &[u8]) -> usize;
 
     /// The peer will send nothing more. It may still be reading: by default what is queued is

@@ -99,11 +99,24 @@ impl Timers {
     /// Cancels a timer and says whether it was still pending.
     pub fn cancel(&mut self, timer: TimerId) -> bool {
         let cancelled = self.take(timer).is_some();
-        if cancelled && self.heap.len() > 2 * self.pending.len() + Timers::STALE {
+        if cancelled {
+            self.sweep();
+        }
+        cancelled
+    }
+
+    /// Builds the heap anew if most of its places are stale.
+    fn sweep(&mut self) {
+        if self.heap.len() > 2 * self.pending.len() + Timers::STALE {
             let pending = &self.pending;
             self.heap.retain(|Reverse(place)| is_alive(pending, place));
         }
-        cancelled
+    }
+
+    /// Cancels all timers of `token`, in time linear in the number of pending ones.
+    pub fn cancel_all(&mut self, token: Token) {
+        self.pending.retain(|_, pending| pending.token != token);
+        self.sweep();
     }
 
     /// The earliest deadline.
@@ -198,6 +211,17 @@ mod tests {
         assert_eq!(old.slot(), new.slot(), "the slot is used again, or this test shows nothing");
         assert!(!timers.cancel(old));
         assert_eq!(due_at(&mut timers, now), [token(2)]);
+    }
+
+    #[test]
+    fn all_timers_of_one_token_can_be_cancelled() {
+        let mut timers = Timers::new();
+        let now = Tick::now();
+        for index in [1, 2, 1, 3] {
+            timers.insert(now, token(index));
+        }
+        timers.cancel_all(token(1));
+        assert_eq!(due_at(&mut timers, now), [token(2), token(3)]);
     }
 
     #[test]

@@ -46,11 +46,19 @@ pub(super) fn drive<P: Protocol>(
         armed: false,
         unclocked: false,
     };
-    let reason = driven.run();
-    if let Some(outbox) = outbox.get() {
-        outbox.end();
+    let _end = End(&outbox);
+    driven.run()
+}
+
+/// Ends what others may still send, even if a protocol panics: a handle keeps no socket open.
+struct End<'a>(&'a OnceCell<Arc<Outbox>>);
+
+impl Drop for End<'_> {
+    fn drop(&mut self) {
+        if let Some(outbox) = self.0.get() {
+            outbox.end();
+        }
     }
-    reason
 }
 
 struct Driven<'a, P> {
@@ -124,7 +132,7 @@ impl<P: Protocol> Driven<'_, P> {
         match read {
             Ok(0) => {
                 self.check_ends()?;
-                if self.member.draining.load(Ordering::SeqCst) {
+                if self.member.draining.load(Ordering::SeqCst) && self.machine.is_quiet() {
                     return self.drained();
                 }
                 self.tell(Machine::ended);
@@ -143,9 +151,6 @@ impl<P: Protocol> Driven<'_, P> {
                     // Requests were answered before this wait, and nothing moved during it.
                     let began = self.now.before(self.read_timeout.unwrap_or_default());
                     self.machine.touch(began);
-                }
-                if let Some(outbox) = self.outbox.get() {
-                    self.machine.touch_again(outbox.last_sent());
                 }
                 self.check_deadline()?;
                 self.lengthen_read_timeout()
@@ -175,8 +180,7 @@ impl<P: Protocol> Driven<'_, P> {
         self.now = Tick::now();
         self.unclocked = false;
         self.machine.touch(self.now);
-        let unused = input.get(used..).unwrap_or(&[]);
-        self.tell(|connection, _| Machine::keep(connection, unused));
+        self.tell(|connection, _| Machine::keep(connection, input, used));
         self.settle_message()
     }
 
@@ -212,6 +216,7 @@ impl<P: Protocol> Driven<'_, P> {
             self.member.counters.timers.add(1);
             self.tell(|connection, protocol| Machine::timer(connection, protocol, timer));
             self.settle()?;
+            self.check_drain()?;
         }
         Ok(())
     }
@@ -280,11 +285,20 @@ impl<P: Protocol> Driven<'_, P> {
 
     /// The nearest of the connection's deadlines and timers.
     fn next_deadline(&mut self) -> Option<Tick> {
+        self.look_at_outbox();
         let deadline = self.machine.deadline(self.config).map(|(deadline, _)| deadline);
         [deadline, self.timers.next_deadline()].into_iter().flatten().min()
     }
 
+    /// What others sent keeps a connection from being idle.
+    fn look_at_outbox(&mut self) {
+        if let Some(outbox) = self.outbox.get() {
+            self.machine.touch_no_earlier(outbox.last_sent());
+        }
+    }
+
     fn check_deadline(&mut self) -> Ended {
+        self.look_at_outbox();
         match self.machine.deadline(self.config) {
             Some((deadline, reason)) if deadline <= self.now => Err(reason),
             _ => Ok(()),

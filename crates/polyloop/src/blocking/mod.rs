@@ -9,12 +9,12 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, Tc
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, Thread};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use slab::Slab;
 
 use crate::handle::Control;
-use crate::{Closed, Config, Counters, Counts, Protocol, ServerHandle};
+use crate::{Closed, Config, Counters, Counts, Protocol, ServerHandle, Tick};
 
 /// What the threads of a server share that block in their calls: limits, the list of connections,
 /// and what was counted.
@@ -85,12 +85,16 @@ impl Shared {
         if roster.phase >= phase {
             return;
         }
+        let was_running = roster.phase == Phase::Running;
         roster.phase = phase;
         for (_, member) in &roster.members {
             member.end(phase);
         }
         drop(roster);
         self.changed.notify_all();
+        if !was_running {
+            return; // nobody accepts any more, and the addresses may be another's
+        }
         let addresses = self.addresses.lock().unwrap_or_else(PoisonError::into_inner).clone();
         for address in addresses {
             // `accept` has no timeout and no waker: a connection ends its wait on every system.
@@ -166,7 +170,7 @@ impl<F> Service<F> {
     pub fn accept(&self, listener: &TcpListener) -> Option<(TcpStream, SocketAddr)> {
         let mut starved = false;
         loop {
-            self.wait_for_room()?;
+            drop(self.wait_for_room(self.shared.roster())?);
             let accepted = listener.accept();
             let mut roster = self.shared.roster();
             roster.ended.accepts += 1;
@@ -175,7 +179,8 @@ impl<F> Service<F> {
             }
             let error = match accepted {
                 Ok(accepted) => {
-                    roster.taken += 1;
+                    // Another acceptor may have taken the last place meanwhile.
+                    self.wait_for_room(roster)?.taken += 1;
                     return Some(accepted);
                 }
                 Err(error) => error,
@@ -196,17 +201,18 @@ impl<F> Service<F> {
         }
     }
 
-    fn wait_for_room(&self) -> Option<()> {
-        let mut roster = self.shared.roster();
-        loop {
-            if roster.phase != Phase::Running {
-                return None;
-            }
+    /// Waits until a further connection may be served; `None` if the server is to end.
+    fn wait_for_room<'a>(
+        &self,
+        mut roster: MutexGuard<'a, Roster>,
+    ) -> Option<MutexGuard<'a, Roster>> {
+        while roster.phase == Phase::Running {
             if !self.config.max_connections.is_some_and(|limit| roster.taken >= limit) {
-                return Some(());
+                return Some(roster);
             }
             roster = self.shared.changed.wait(roster).unwrap_or_else(PoisonError::into_inner);
         }
+        None
     }
 
     /// Gives back the place of a connection that was accepted and can't be served.
@@ -228,9 +234,9 @@ impl<F> Service<F> {
         while roster.phase == Phase::Running {
             roster = self.shared.changed.wait(roster).unwrap_or_else(PoisonError::into_inner);
         }
-        let deadline = Instant::now() + self.config.drain;
+        let deadline = Tick::now().after(self.config.drain);
         while roster.taken > 0 {
-            let left = deadline.saturating_duration_since(Instant::now());
+            let left = deadline.since(Tick::now());
             if roster.phase == Phase::Draining && left.is_zero() {
                 drop(roster);
                 self.shared.advance(Phase::Overdue);

@@ -44,7 +44,7 @@ struct Pending {
     later: Vec<u8>,
     close_later: bool,
     broken: Option<Closed>,
-    /// System calls made here, by whichever thread.
+    /// Attempts to write without blocking, by whichever thread; counted when the connection ends.
     calls: u64,
     /// When the kernel last took something.
     sent: Tick,

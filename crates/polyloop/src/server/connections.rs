@@ -2,7 +2,6 @@
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr};
-use std::ops::Range;
 use std::sync::Arc;
 
 use mio::net::TcpStream;
@@ -134,22 +133,23 @@ impl<P: Protocol, F: Fn(SocketAddr) -> P> Connections<F, P> {
         });
     }
 
-    /// A steady connection has read `unused`, which its protocol did not use, or has more to write
-    /// than what is `written`, or was asked for more than an answer.
+    /// A steady connection has read `count` bytes of which its protocol `used` not all, or has more
+    /// to write than what is `written`, or was asked for more than an answer.
     #[cold]
     #[inline(never)]
     fn serve_on<B: Backend>(
         &mut self,
         context: &mut Context<B>,
         token: Token,
-        unused: Range<usize>,
+        count: usize,
+        used: usize,
         written: usize,
     ) {
         self.output.drain(..written);
         self.drive(context, token, |driven| {
-            let short = unused.end < driven.buffer.len();
+            let short = count < driven.buffer.len();
             driven.tell(|connection, _, buffer, _| {
-                Machine::keep(connection, buffer.get(unused).unwrap_or(&[]));
+                Machine::keep(connection, &buffer[..count], used);
             });
             match driven.settle() {
                 Still::Open if short && driven.context.short_read(token) => driven.rest(),
@@ -206,6 +206,9 @@ impl<P: Protocol, F: Fn(SocketAddr) -> P> Connections<F, P> {
         log::debug!("{token}: closed, {reason}");
         if let Some(watchdog) = link.watchdog {
             context.cancel_timer(watchdog);
+        }
+        if link.machine.has_timers() {
+            context.timers().cancel_all(token);
         }
         link.protocol.closed(reason);
         // The loop knows every token that is in the map.
@@ -306,7 +309,7 @@ impl<B: Backend, P: Protocol, F: Fn(SocketAddr) -> P> Handler<B> for Connections
                 return;
             }
         }
-        self.serve_on(context, token, used..count, written);
+        self.serve_on(context, token, count, used, written);
     }
 
     fn timer(&mut self, context: &mut Context<B>, token: Token, timer: TimerId) {
