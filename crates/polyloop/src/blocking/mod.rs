@@ -165,8 +165,8 @@ impl<F> Service<F> {
     /// Accepts a connection, waiting for one and, before that, for room under the connection
     /// limit. `None` if the server is to end.
     ///
-    /// Out of descriptors or of memory, it says so once in the log, rests for a moment and tries
-    /// again.
+    /// Out of descriptors or of memory, it says so in the log when that begins, rests for a
+    /// moment and tries again.
     pub fn accept(&self, listener: &TcpListener) -> Option<(TcpStream, SocketAddr)> {
         let mut starved = false;
         loop {

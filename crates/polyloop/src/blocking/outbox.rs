@@ -204,7 +204,7 @@ impl Outbox {
     /// Takes nothing more from others, and waits until all is written.
     pub(super) fn finish(&self) -> Result<(), Closed> {
         self.lock().finished = true;
-        self.wait_until_empty()
+        self.wait_for(0)
     }
 
     /// The connection's own thread has written what came of a call: what it sent through a handle
@@ -230,11 +230,6 @@ impl Outbox {
             pending.shut_down(Closed::Finished);
         }
         self.moved.notify_all();
-    }
-
-    /// Waits until all is written.
-    pub(super) fn wait_until_empty(&self) -> Result<(), Closed> {
-        self.wait_for(0)
     }
 
     fn wait_for(&self, most: usize) -> Result<(), Closed> {
