@@ -25,6 +25,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod options;
 mod thread;
 
 use std::fmt;
@@ -35,6 +36,7 @@ use std::str::FromStr;
 use polyloop::{Backend, Config, MioBackend, Protocol, Server, ServerHandle};
 use polyloop_select::PollBackend;
 
+pub use options::Options;
 pub use thread::ThreadServer;
 
 /// How one server holds many connections.
@@ -73,7 +75,8 @@ impl Model {
         }
     }
 
-    /// Listens on `addresses`, ready to serve. `factory` makes the protocol of each connection.
+    /// Listens on `addresses`, ready to serve. `factory` makes the protocol of each connection. A
+    /// [`Config`] alone will do for the options.
     ///
     /// # Errors
     ///
@@ -81,13 +84,14 @@ impl Model {
     pub fn bind<P, F>(
         self,
         addresses: &[SocketAddr],
-        config: Config,
+        options: impl Into<Options>,
         factory: F,
     ) -> io::Result<BoundServer>
     where
         P: Protocol + 'static,
         F: Fn(SocketAddr) -> P + Send + Sync + 'static,
     {
+        let Options { config } = options.into();
         match self {
             Model::Mio => on_loop(MioBackend::new()?, addresses, config, factory),
             Model::Poll => on_loop(PollBackend::new()?, addresses, config, factory),

@@ -1,0 +1,5 @@
+//! What only Linux has, for [polyloop](https://docs.rs/polyloop): epoll as a backend, level- or
+//! edge-triggered, and a driver on `io_uring`.
+//!
+//! On other systems the crate is empty, so that a workspace may depend on it everywhere.
+#![cfg(target_os = "linux")]
