@@ -2,22 +2,17 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener};
-use std::time::Duration;
 
 use mio::net::TcpListener;
 
 use super::connections::{Connections, Entry};
+use crate::starvation::Starvation;
 use crate::{Backend, Context, Interest, Protocol, Token};
 
-/// A listening socket, and whether it rests.
+/// A listening socket.
 pub(super) struct Listener {
     socket: TcpListener,
-    /// The last attempt failed for want of something, which has been said.
-    starved: bool,
 }
-
-/// How long a listener rests when the system can't give it another connection.
-const REST: Duration = Duration::from_millis(100);
 
 impl<P: Protocol, F: Fn(SocketAddr) -> P> Connections<F, P> {
     pub(super) fn add_listener<B: Backend>(
@@ -28,7 +23,7 @@ impl<P: Protocol, F: Fn(SocketAddr) -> P> Connections<F, P> {
         listener.set_nonblocking(true)?;
         let mut socket = TcpListener::from_std(listener);
         let token = context.register(&mut socket, Interest::READABLE)?;
-        self.entries.insert(token, Entry::Listener(Listener { socket, starved: false }));
+        self.entries.insert(token, Entry::Listener(Listener { socket }));
         self.shared.listeners.push(token);
         Ok(())
     }
@@ -49,7 +44,6 @@ impl<P: Protocol, F: Fn(SocketAddr) -> P> Connections<F, P> {
             });
             match registered {
                 Ok((new, stream, peer)) => {
-                    listener.starved = false;
                     self.open(context, new, stream, peer);
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
@@ -64,20 +58,11 @@ impl<P: Protocol, F: Fn(SocketAddr) -> P> Connections<F, P> {
         self.shared.config.max_connections.is_some_and(|limit| self.shared.open >= limit)
     }
 
-    /// Out of descriptors or of memory: the listener would be ready again at once, and the loop
-    /// would spin on it. Whoever waits stays in the backlog meanwhile.
+    /// Out of descriptors or of memory.
     fn rest<B: Backend>(&mut self, context: &mut Context<B>, token: Token, error: &io::Error) {
-        let Some(Entry::Listener(listener)) = self.entries.get_mut(token) else { return };
-        if !listener.starved {
-            listener.starved = true;
-            log::warn!(
-                "no further connection can be accepted at {} open ones: {error}; trying again every \
-                 {REST:?} (raise the limit of descriptors, or set max_connections below it)",
-                self.shared.open,
-            );
-        }
+        self.shared.starvation.no_connection(self.shared.open, error);
         self.set_listening(context, Interest::NONE);
-        context.set_timer(REST, token);
+        context.set_timer(Starvation::REST, token);
     }
 
     pub(super) fn listen_again<B: Backend>(&mut self, context: &mut Context<B>) {

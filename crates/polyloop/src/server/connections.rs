@@ -10,6 +10,7 @@ use super::accept::Listener;
 use super::{handle, Message, Remotes};
 use crate::machine::{Environment, Machine, Peer, Step};
 use crate::sources::Sources;
+use crate::starvation::Starvation;
 use crate::{
     Backend, Closed, Config, Connection, Context, Handler, Interest, Protocol, Readiness, Tick,
     TimerId, Token, TokenMap,
@@ -32,6 +33,7 @@ pub(super) struct Shared<F> {
     pub(super) factory: F,
     remote: Arc<Remotes>,
     pub(super) listeners: Vec<Token>,
+    pub(super) starvation: Starvation,
     /// Connections, without listeners.
     pub(super) open: usize,
     draining: Option<TimerId>,
@@ -76,6 +78,7 @@ impl<F, P> Connections<F, P> {
                 factory,
                 remote,
                 listeners: Vec::new(),
+                starvation: Starvation::default(),
                 open: 0,
                 draining: None,
             },

@@ -1,0 +1,106 @@
+//! Where threads sleep in `accept`, and how they are woken.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use socket2::{Domain, SockRef, Socket, Type};
+
+/// Whether the shutdown of a listening socket ends every `accept` on it. POSIX knows no such thing;
+/// Apple's systems and Windows refuse it.
+const SHUTDOWN_WAKES: bool = cfg!(any(target_os = "linux", target_os = "android"));
+
+/// A listening socket at which any number of threads [accept](super::Service::accept).
+///
+/// `accept` has no timeout and no waker. The shutdown of the listener wakes all who sleep there;
+/// where a system knows no such thing, a connection wakes one, who wakes the next. The socket for
+/// that is made beforehand: when it is needed, every descriptor may be taken.
+#[derive(Debug)]
+pub struct Entrance {
+    address: SocketAddr,
+    door: Mutex<Door>,
+}
+
+#[derive(Debug)]
+struct Door {
+    /// `None` once the server is to end. Who sleeps holds the listener as well; with the last of
+    /// them it is closed.
+    listener: Option<Arc<TcpListener>>,
+    bell: Option<Socket>,
+}
+
+impl Entrance {
+    pub(super) fn new(listener: TcpListener) -> io::Result<Entrance> {
+        let address = listener.local_addr()?;
+        let bell = if SHUTDOWN_WAKES { None } else { Some(bell(address)?) };
+        let listener = Some(Arc::new(listener));
+        Ok(Entrance { address, door: Mutex::new(Door { listener, bell }) })
+    }
+
+    fn door(&self) -> MutexGuard<'_, Door> {
+        // Nothing in here panics while it is locked.
+        self.door.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Where it listens, with the port that the system chose.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The listener, until the server is to end.
+    pub(super) fn listener(&self) -> Option<Arc<TcpListener>> {
+        self.door().listener.clone()
+    }
+
+    /// Lets nobody in any more, and wakes those who sleep here, or one of them.
+    pub(super) fn close(&self) {
+        let Some(listener) = self.door().listener.take() else { return };
+        if SHUTDOWN_WAKES {
+            let shut = SockRef::from(&*listener).shutdown(Shutdown::Both);
+            debug_assert!(shut.is_ok(), "{shut:?}");
+        } else if let Err(error) = self.ring() {
+            log::error!("who waits at {} could not be woken: {error}", self.address);
+        }
+    }
+
+    /// A sleeper was woken and goes: the next one has to be woken. To be called before it lets go
+    /// of the listener, since the address may be another's then.
+    ///
+    /// # Errors
+    ///
+    /// Somebody was quicker to take the descriptor that this sets free.
+    pub(super) fn wake_next(&self) -> io::Result<()> {
+        if SHUTDOWN_WAKES {
+            return Ok(());
+        }
+        // A socket connects once.
+        drop(self.door().bell.take());
+        self.ring()
+    }
+
+    fn ring(&self) -> io::Result<()> {
+        let mut door = self.door();
+        let bell = door.bell.take().map_or_else(|| bell(self.address), Ok)?;
+        // A backlog that is full keeps nobody asleep: there is no need to wait for a place in it.
+        bell.set_nonblocking(true)?;
+        let _ = bell.connect(&reachable(self.address).into());
+        door.bell = Some(bell);
+        Ok(())
+    }
+}
+
+fn bell(address: SocketAddr) -> io::Result<Socket> {
+    Socket::new(Domain::for_address(address), Type::STREAM, None)
+}
+
+/// An address to connect to, of one that is listened on.
+fn reachable(mut address: SocketAddr) -> SocketAddr {
+    if address.ip().is_unspecified() {
+        address.set_ip(match address.ip() {
+            IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+            IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+        });
+    }
+    address
+}
