@@ -4,6 +4,7 @@ use polyloop_conformance::test_model;
 use polyloop_models::Model;
 
 test_model!(iterative: Model::Iterative);
+test_model!(spin: Model::Spin);
 test_model!(thread: Model::Thread);
 test_model!(pool: Model::Pool);
 test_model!(poll: Model::Poll);

@@ -29,6 +29,7 @@ mod blocking;
 mod iterative;
 mod options;
 mod pool;
+mod spin;
 mod thread;
 
 use std::fmt;
@@ -47,6 +48,8 @@ pub use options::Options;
 pub enum Model {
     /// One connection at a time, on one thread that blocks.
     Iterative,
+    /// Sockets that do not block, asked again and again without any multiplexer.
+    Spin,
     /// One loop on mio: edge-triggered epoll, kqueue or AFD.
     Mio,
     /// One loop on poll(2), on Windows WSAPoll.
@@ -60,13 +63,14 @@ pub enum Model {
 impl Model {
     /// Every model, in the order in which tables show them.
     pub const ALL: &'static [Model] =
-        &[Model::Iterative, Model::Thread, Model::Pool, Model::Poll, Model::Mio];
+        &[Model::Iterative, Model::Spin, Model::Thread, Model::Pool, Model::Poll, Model::Mio];
 
     /// The name on the command line, in results and in tables.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             Model::Iterative => "iterative",
+            Model::Spin => "spin",
             Model::Thread => "thread",
             Model::Pool => "pool",
             Model::Poll => "poll",
@@ -79,6 +83,7 @@ impl Model {
     pub fn summary(self) -> &'static str {
         match self {
             Model::Iterative => "one connection at a time, the others wait in the backlog",
+            Model::Spin => "every socket asked again and again, without any multiplexer",
             Model::Thread => "a thread for each connection, which blocks",
             Model::Pool => "a fixed number of threads, each with one connection at a time",
             Model::Poll => "one loop on poll(2), WSAPoll on Windows",
@@ -109,6 +114,7 @@ impl Model {
         }
         match self {
             Model::Iterative => iterative::bind(addresses, config, factory),
+            Model::Spin => spin::bind(addresses, config, factory),
             Model::Thread => thread::bind(addresses, config, factory),
             Model::Pool => pool::bind(addresses, config, threads, factory),
             Model::Poll => on_loop(PollBackend::new()?, addresses, config, factory),
@@ -228,7 +234,7 @@ mod tests {
         let message = "fork".parse::<Model>().unwrap_err().to_string();
         assert_eq!(
             message,
-            "there is no model \"fork\"; there are: iterative, thread, pool, poll, mio"
+            "there is no model \"fork\"; there are: iterative, spin, thread, pool, poll, mio"
         );
     }
 }

@@ -5,6 +5,9 @@ use polyloop_models::Model;
 /// What `iterative` can't do.
 const ONE_AT_A_TIME: &str = "it serves one connection at a time, and the scenario needs several";
 
+/// What `spin` can't do.
+const NEVER_SLEEPS: &str = "it asks again and again, which is what it is there to show";
+
 /// Model, scenario and reason.
 const EXCUSES: &[(Model, &str, &str)] = &[
     (Model::Iterative, "a_stream_without_end_starves_nobody", ONE_AT_A_TIME),
@@ -18,6 +21,8 @@ const EXCUSES: &[(Model, &str, &str)] = &[
     (Model::Iterative, "a_stop_ends_a_drain", ONE_AT_A_TIME),
     (Model::Iterative, "a_stop_closes_everything", ONE_AT_A_TIME),
     (Model::Iterative, "out_of_descriptors_and_recovering", ONE_AT_A_TIME),
+    (Model::Spin, "a_request_costs_what_it_must", NEVER_SLEEPS),
+    (Model::Spin, "without_deadlines_silence_costs_nothing", NEVER_SLEEPS),
 ];
 
 /// Why a model can't do what a scenario asks, or `None` if it must.
