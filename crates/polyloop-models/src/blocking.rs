@@ -1,12 +1,11 @@
 //! What the models share whose threads block.
 
 use std::io;
-use std::net::SocketAddr;
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
 
 use polyloop::blocking::{Entrance, Service};
-use polyloop::{listen, Config, Protocol};
+use polyloop::{listen, Address, Config, Peer, Protocol};
 
 use crate::BoundServer;
 
@@ -18,14 +17,13 @@ pub(crate) struct Blocking<F> {
 
 impl<F> Blocking<F> {
     pub(crate) fn bind(
-        addresses: &[SocketAddr],
+        addresses: &[Address],
         config: Config,
         factory: F,
     ) -> io::Result<Blocking<F>> {
         let backlog = config.backlog;
         let service = Arc::new(Service::new(config, factory));
-        let entrances =
-            addresses.iter().map(|&address| service.entrance(listen(address, backlog)?));
+        let entrances = addresses.iter().map(|address| service.entrance(listen(address, backlog)?));
         Ok(Blocking { entrances: entrances.collect::<io::Result<_>>()?, service })
     }
 
@@ -38,7 +36,7 @@ impl<F> Blocking<F> {
         F: Send + Sync + 'static,
     {
         BoundServer {
-            addresses: self.entrances.iter().map(|entrance| entrance.address()).collect(),
+            addresses: self.entrances.iter().map(|entrance| entrance.address().clone()).collect(),
             handle: self.service.handle(),
             run: Box::new(move || run(self)),
         }
@@ -51,10 +49,10 @@ impl<F> Blocking<F> {
 pub(crate) fn one_after_another<P, F>(service: &Service<F>, entrance: &Entrance)
 where
     P: Protocol,
-    F: Fn(SocketAddr) -> P,
+    F: Fn(&Peer) -> P,
 {
     while let Some((stream, peer)) = service.accept(entrance) {
         // What a panic may leave in disorder belongs to the connection, and ends with it.
-        let _ = panic::catch_unwind(AssertUnwindSafe(|| service.serve(stream, peer)));
+        let _ = panic::catch_unwind(AssertUnwindSafe(|| service.serve(stream, &peer)));
     }
 }

@@ -1,9 +1,8 @@
 //! One connection at a time.
 
 use std::io;
-use std::net::SocketAddr;
 
-use polyloop::{Config, Protocol};
+use polyloop::{Address, Config, Peer, Protocol};
 
 use crate::blocking::{one_after_another, Blocking};
 use crate::BoundServer;
@@ -15,19 +14,19 @@ use crate::BoundServer;
 ///
 /// More than one address: whoever sleeps in `accept` at one of them hears nobody at the others.
 pub(crate) fn bind<P, F>(
-    addresses: &[SocketAddr],
+    addresses: &[Address],
     config: Config,
     factory: F,
 ) -> io::Result<BoundServer>
 where
     P: Protocol + 'static,
-    F: Fn(SocketAddr) -> P + Send + Sync + 'static,
+    F: Fn(&Peer) -> P + Send + Sync + 'static,
 {
-    let &[address] = addresses else {
+    let [_] = addresses else {
         let message = format!("iterative: waits at one address, not at {}", addresses.len());
         return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
     };
-    let blocking = Blocking::bind(&[address], config, factory)?;
+    let blocking = Blocking::bind(addresses, config, factory)?;
     Ok(blocking.served_by(|Blocking { service, entrances }| {
         one_after_another(&service, &entrances[0]);
         service.wait_for_end();

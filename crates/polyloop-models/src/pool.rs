@@ -1,11 +1,10 @@
 //! A fixed number of threads.
 
 use std::io;
-use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::thread;
 
-use polyloop::{Config, Protocol};
+use polyloop::{Address, Config, Peer, Protocol};
 
 use crate::blocking::{one_after_another, Blocking};
 use crate::BoundServer;
@@ -19,14 +18,14 @@ use crate::BoundServer;
 ///
 /// Fewer threads than addresses, one of which would never be served.
 pub(crate) fn bind<P, F>(
-    addresses: &[SocketAddr],
+    addresses: &[Address],
     config: Config,
     threads: NonZeroUsize,
     factory: F,
 ) -> io::Result<BoundServer>
 where
     P: Protocol + 'static,
-    F: Fn(SocketAddr) -> P + Send + Sync + 'static,
+    F: Fn(&Peer) -> P + Send + Sync + 'static,
 {
     if threads.get() < addresses.len() {
         let message =
@@ -43,7 +42,7 @@ where
 fn run<P, F>(blocking: &Blocking<F>, threads: NonZeroUsize) -> io::Result<()>
 where
     P: Protocol,
-    F: Fn(SocketAddr) -> P + Send + Sync,
+    F: Fn(&Peer) -> P + Send + Sync,
 {
     let Blocking { service, entrances } = blocking;
     thread::scope(|scope| {

@@ -1,14 +1,13 @@
 //! No multiplexer: every socket is asked, again and again.
 
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use polyloop::driver::Control;
 use polyloop::{
-    Backend, Caps, Config, Counts, Events, Interest, Protocol, Readiness, ServerHandle, Source,
-    Table, Token, Trigger, Waker,
+    Address, Backend, Caps, Config, Counts, Events, Interest, Peer, Protocol, Readiness,
+    ServerHandle, Source, Table, Token, Trigger, Waker,
 };
 
 use crate::{on_loop, BoundServer};
@@ -21,13 +20,13 @@ use crate::{on_loop, BoundServer};
 /// So nothing differs but the question: where poll(2) is asked once for all, here each `read` and
 /// `accept` asks for itself, and mostly hears `WouldBlock`.
 pub(crate) fn bind<P, F>(
-    addresses: &[SocketAddr],
+    addresses: &[Address],
     config: Config,
     factory: F,
 ) -> io::Result<BoundServer>
 where
     P: Protocol + 'static,
-    F: Fn(SocketAddr) -> P + Send + Sync + 'static,
+    F: Fn(&Peer) -> P + Send + Sync + 'static,
 {
     let server = on_loop(Everything::default(), addresses, config, factory)?;
     Ok(BoundServer { handle: ServerHandle::new(Arc::new(Asking(server.handle))), ..server })

@@ -1,12 +1,11 @@
 //! A thread for each connection.
 
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread;
 
 use polyloop::blocking::{Entrance, Service};
-use polyloop::{Config, Protocol};
+use polyloop::{Address, Config, Peer, Protocol};
 
 use crate::blocking::Blocking;
 use crate::BoundServer;
@@ -17,13 +16,13 @@ use crate::BoundServer;
 /// When no further thread can be started, the connection that needed it is closed, and the log
 /// says so.
 pub(crate) fn bind<P, F>(
-    addresses: &[SocketAddr],
+    addresses: &[Address],
     config: Config,
     factory: F,
 ) -> io::Result<BoundServer>
 where
     P: Protocol + 'static,
-    F: Fn(SocketAddr) -> P + Send + Sync + 'static,
+    F: Fn(&Peer) -> P + Send + Sync + 'static,
 {
     Ok(Blocking::bind(addresses, config, factory)?.served_by(|blocking| run(&blocking)))
 }
@@ -31,7 +30,7 @@ where
 fn run<P, F>(blocking: &Blocking<F>) -> io::Result<()>
 where
     P: Protocol,
-    F: Fn(SocketAddr) -> P + Send + Sync + 'static,
+    F: Fn(&Peer) -> P + Send + Sync + 'static,
 {
     let Blocking { service, entrances } = blocking;
     thread::scope(|scope| {
@@ -53,11 +52,11 @@ where
 fn accept<P, F>(service: &Arc<Service<F>>, entrance: &Entrance)
 where
     P: Protocol,
-    F: Fn(SocketAddr) -> P + Send + Sync + 'static,
+    F: Fn(&Peer) -> P + Send + Sync + 'static,
 {
     while let Some((stream, peer)) = service.accept(entrance) {
         let serving = Arc::clone(service);
-        let spawned = thread::Builder::new().spawn(move || serving.serve(stream, peer));
+        let spawned = thread::Builder::new().spawn(move || serving.serve(stream, &peer));
         if let Err(error) = spawned {
             service.give_up("thread", &error);
         }

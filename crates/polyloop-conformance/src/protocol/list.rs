@@ -98,6 +98,8 @@ macro_rules! with_protocol_scenarios {
             unix {
                 out_of_descriptors_and_recovering
                 without_a_descriptor_left_a_server_can_be_stopped
+                a_unix_socket_is_served
+                descriptors_passed_over_a_unix_socket
             }
         }
     };
@@ -187,6 +189,7 @@ mod tests {
             include_str!("limits.rs"),
             include_str!("pausing.rs"),
             include_str!("timers.rs"),
+            include_str!("unix_sockets.rs"),
         ];
         let mut found = 0;
         for line in sources.iter().flat_map(|source| source.lines()) {

@@ -1,10 +1,12 @@
 //! Where threads sleep in `accept`, and how they are woken.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use socket2::{Domain, SockRef, Socket, Type};
+use socket2::{Domain, SockAddr, SockRef, Socket, Type};
+
+use crate::{Address, Listener};
 
 /// Whether the shutdown of a listening socket ends every `accept` on it. POSIX knows no such thing;
 /// Apple's systems and Windows refuse it.
@@ -17,7 +19,7 @@ const SHUTDOWN_WAKES: bool = cfg!(any(target_os = "linux", target_os = "android"
 /// that is made beforehand: when it is needed, every descriptor may be taken.
 #[derive(Debug)]
 pub struct Entrance {
-    address: SocketAddr,
+    address: Address,
     door: Mutex<Door>,
 }
 
@@ -25,14 +27,14 @@ pub struct Entrance {
 struct Door {
     /// `None` once the server is to end. Who sleeps holds the listener as well; with the last of
     /// them it is closed.
-    listener: Option<Arc<TcpListener>>,
+    listener: Option<Arc<Listener>>,
     bell: Option<Socket>,
 }
 
 impl Entrance {
-    pub(super) fn new(listener: TcpListener) -> io::Result<Entrance> {
-        let address = listener.local_addr()?;
-        let bell = if SHUTDOWN_WAKES { None } else { Some(bell(address)?) };
+    pub(super) fn new(listener: Listener) -> io::Result<Entrance> {
+        let address = listener.address().clone();
+        let bell = if SHUTDOWN_WAKES { None } else { Some(bell(&address)?) };
         let listener = Some(Arc::new(listener));
         Ok(Entrance { address, door: Mutex::new(Door { listener, bell }) })
     }
@@ -44,12 +46,12 @@ impl Entrance {
 
     /// Where it listens, with the port that the system chose.
     #[must_use]
-    pub fn address(&self) -> SocketAddr {
-        self.address
+    pub fn address(&self) -> &Address {
+        &self.address
     }
 
     /// The listener, until the server is to end.
-    pub(super) fn listener(&self) -> Option<Arc<TcpListener>> {
+    pub(super) fn listener(&self) -> Option<Arc<Listener>> {
         self.door().listener.clone()
     }
 
@@ -57,7 +59,7 @@ impl Entrance {
     pub(super) fn close(&self) {
         let Some(listener) = self.door().listener.take() else { return };
         if SHUTDOWN_WAKES {
-            let shut = SockRef::from(&*listener).shutdown(Shutdown::Both);
+            let shut = SockRef::from(listener.socket()).shutdown(Shutdown::Both);
             debug_assert!(shut.is_ok(), "{shut:?}");
         } else if let Err(error) = self.ring() {
             log::error!("who waits at {} could not be woken: {error}", self.address);
@@ -81,26 +83,31 @@ impl Entrance {
 
     fn ring(&self) -> io::Result<()> {
         let mut door = self.door();
-        let bell = door.bell.take().map_or_else(|| bell(self.address), Ok)?;
+        let bell = door.bell.take().map_or_else(|| bell(&self.address), Ok)?;
         // A backlog that is full keeps nobody asleep: there is no need to wait for a place in it.
         bell.set_nonblocking(true)?;
-        let _ = bell.connect(&reachable(self.address).into());
+        let _ = bell.connect(&reachable(&self.address)?);
         door.bell = Some(bell);
         Ok(())
     }
 }
 
-fn bell(address: SocketAddr) -> io::Result<Socket> {
-    Socket::new(Domain::for_address(address), Type::STREAM, None)
+fn bell(address: &Address) -> io::Result<Socket> {
+    let domain = address.ip().map_or(Domain::UNIX, Domain::for_address);
+    Socket::new(domain, Type::STREAM, None)
 }
 
-/// An address to connect to, of one that is listened on.
-fn reachable(mut address: SocketAddr) -> SocketAddr {
-    if address.ip().is_unspecified() {
-        address.set_ip(match address.ip() {
-            IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
-            IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
-        });
+/// What to connect to, of an address that is listened on.
+fn reachable(address: &Address) -> io::Result<SockAddr> {
+    match address {
+        Address::Ip(address) if address.ip().is_unspecified() => {
+            let this_machine = match address.ip() {
+                IpAddr::V4(_) => IpAddr::from(Ipv4Addr::LOCALHOST),
+                IpAddr::V6(_) => IpAddr::from(Ipv6Addr::LOCALHOST),
+            };
+            Ok(SocketAddr::from((this_machine, address.port())).into())
+        }
+        Address::Ip(address) => Ok((*address).into()),
+        Address::Unix(path) => SockAddr::unix(path),
     }
-    address
 }

@@ -6,7 +6,7 @@ mod outbox;
 
 use std::fmt;
 use std::io;
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{Shutdown, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, Thread};
@@ -15,7 +15,9 @@ use slab::Slab;
 
 use crate::handle::Control;
 use crate::starvation::Starvation;
-use crate::{Closed, Config, Counter, Counters, Counts, Protocol, ServerHandle, Tick};
+use crate::{
+    Closed, Config, Counter, Counters, Counts, Listener, Peer, Protocol, ServerHandle, Tick,
+};
 
 pub use entrance::Entrance;
 
@@ -175,7 +177,7 @@ impl<F> Service<F> {
     /// # Errors
     ///
     /// There are no descriptors left.
-    pub fn entrance(&self, listener: TcpListener) -> io::Result<Arc<Entrance>> {
+    pub fn entrance(&self, listener: Listener) -> io::Result<Arc<Entrance>> {
         let entrance = Arc::new(Entrance::new(listener)?);
         self.shared.roster().entrances.push(Arc::clone(&entrance));
         Ok(entrance)
@@ -186,7 +188,7 @@ impl<F> Service<F> {
     ///
     /// Out of descriptors or of memory, it says so in the log, once a minute at most, rests for a
     /// moment and tries again.
-    pub fn accept(&self, entrance: &Entrance) -> Option<(TcpStream, SocketAddr)> {
+    pub fn accept(&self, entrance: &Entrance) -> Option<(TcpStream, Peer)> {
         let listener = entrance.listener()?;
         let mut accepted = None;
         let mut roster = self.shared.roster();
@@ -260,10 +262,10 @@ impl<F> Service<F> {
     }
 }
 
-impl<P: Protocol, F: Fn(SocketAddr) -> P> Service<F> {
+impl<P: Protocol, F: Fn(&Peer) -> P> Service<F> {
     /// Serves a connection that [`accept`](Service::accept) returned, on the calling thread, until
     /// it ends.
-    pub fn serve(&self, stream: TcpStream, peer: SocketAddr) -> Closed {
+    pub fn serve(&self, stream: TcpStream, peer: &Peer) -> Closed {
         let member = Arc::new(Member {
             stream,
             counters: Counters::default(),
