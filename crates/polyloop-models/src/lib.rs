@@ -24,7 +24,11 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod blocking;
+mod iterative;
 mod options;
+mod pool;
+mod spin;
 mod thread;
 
 use std::fmt;
@@ -37,31 +41,40 @@ use polyloop::{
 use polyloop_select::PollBackend;
 
 pub use options::Options;
-pub use thread::ThreadServer;
 
 /// How one server holds many connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Model {
+    /// One connection at a time, on one thread that blocks.
+    Iterative,
+    /// Sockets that do not block, asked again and again without any multiplexer.
+    Spin,
     /// One loop on mio: edge-triggered epoll, kqueue or AFD.
     Mio,
     /// One loop on poll(2), on Windows WSAPoll.
     Poll,
     /// A thread for each connection, which blocks.
     Thread,
+    /// A fixed number of threads that block, each with a connection at a time.
+    Pool,
 }
 
 impl Model {
     /// Every model, in the order in which tables show them.
-    pub const ALL: &'static [Model] = &[Model::Mio, Model::Poll, Model::Thread];
+    pub const ALL: &'static [Model] =
+        &[Model::Iterative, Model::Spin, Model::Thread, Model::Pool, Model::Poll, Model::Mio];
 
     /// The name on the command line, in results and in tables.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
-            Model::Mio => "mio",
-            Model::Poll => "poll",
+            Model::Iterative => "iterative",
+            Model::Spin => "spin",
             Model::Thread => "thread",
+            Model::Pool => "pool",
+            Model::Poll => "poll",
+            Model::Mio => "mio",
         }
     }
 
@@ -69,9 +82,12 @@ impl Model {
     #[must_use]
     pub fn summary(self) -> &'static str {
         match self {
-            Model::Mio => "one loop on mio: edge-triggered epoll, kqueue or AFD",
-            Model::Poll => "one loop on poll(2), WSAPoll on Windows",
+            Model::Iterative => "one connection at a time, the others wait in the backlog",
+            Model::Spin => "every socket asked again and again, without any multiplexer",
             Model::Thread => "a thread for each connection, which blocks",
+            Model::Pool => "a fixed number of threads, each with one connection at a time",
+            Model::Poll => "one loop on poll(2), WSAPoll on Windows",
+            Model::Mio => "one loop on mio: edge-triggered epoll, kqueue or AFD",
         }
     }
 
@@ -80,7 +96,8 @@ impl Model {
     ///
     /// # Errors
     ///
-    /// An address can't be listened on, or the model's mechanism can't be opened.
+    /// An address can't be listened on, the model's mechanism can't be opened, or the options do not
+    /// fit the model.
     pub fn bind<P, F>(
         self,
         addresses: impl ToAddresses,
@@ -91,18 +108,29 @@ impl Model {
         P: Protocol + 'static,
         F: Fn(&Peer) -> P + Send + Sync + 'static,
     {
-        let Options { config } = options.into();
+        let Options { config, threads } = options.into();
+        let addresses = &addresses.to_addresses()?[..];
+        if addresses.is_empty() {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "no address to listen on"));
+        }
         match self {
-            Model::Mio => on_loop(MioBackend::new()?, addresses, config, factory),
+            Model::Iterative => iterative::bind(addresses, config, factory),
+            Model::Spin => spin::bind(addresses, config, factory),
+            Model::Thread => thread::bind(addresses, config, factory),
+            Model::Pool => pool::bind(addresses, config, threads, factory),
             Model::Poll => on_loop(PollBackend::new()?, addresses, config, factory),
-            Model::Thread => {
-                let server = ThreadServer::bind(addresses, config, factory)?;
-                Ok(BoundServer {
-                    addresses: server.addresses().to_vec(),
-                    handle: server.handle(),
-                    run: Box::new(move || server.run()),
-                })
-            }
+            Model::Mio => on_loop(MioBackend::new()?, addresses, config, factory),
+        }
+    }
+
+    /// How many connections it serves at once with these options; `None` without a limit of its
+    /// own.
+    #[must_use]
+    pub fn connections_at_once(self, options: &Options) -> Option<usize> {
+        match self {
+            Model::Iterative => Some(1),
+            Model::Pool => Some(options.threads.get()),
+            _ => None,
         }
     }
 }
@@ -205,6 +233,9 @@ mod tests {
     #[test]
     fn an_unknown_name_is_answered_with_the_known_ones() {
         let message = "fork".parse::<Model>().unwrap_err().to_string();
-        assert_eq!(message, "there is no model \"fork\"; there are: mio, poll, thread");
+        assert_eq!(
+            message,
+            "there is no model \"fork\"; there are: iterative, spin, thread, pool, poll, mio"
+        );
     }
 }

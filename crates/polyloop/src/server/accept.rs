@@ -1,22 +1,20 @@
 //! Taking connections in, within limits.
 
 use std::io;
-use std::time::Duration;
 
 use mio::net::{TcpListener, TcpStream};
 use socket2::SockRef;
 
 use super::connections::{Connections, Entry};
 use crate::listen::BoundPath;
+use crate::starvation::Starvation;
 use crate::{Backend, Context, Interest, Listener as Listening, Peer, Protocol, Token};
 
-/// A listening socket, and whether it rests.
+/// A listening socket.
 pub(super) struct Listener {
     socket: TcpListener,
     /// Of a Unix-domain socket.
     path: Option<BoundPath>,
-    /// The last attempt failed for want of something, which has been said.
-    starved: bool,
 }
 
 impl Listener {
@@ -31,9 +29,6 @@ impl Listener {
     }
 }
 
-/// How long a listener rests when the system can't give it another connection.
-const REST: Duration = Duration::from_millis(100);
-
 impl<P: Protocol, F: Fn(&Peer) -> P> Connections<F, P> {
     pub(super) fn add_listener<B: Backend>(
         &mut self,
@@ -44,7 +39,7 @@ impl<P: Protocol, F: Fn(&Peer) -> P> Connections<F, P> {
         socket.set_nonblocking(true)?;
         let mut socket = TcpListener::from_std(socket);
         let token = context.register(&mut socket, Interest::READABLE)?;
-        self.entries.insert(token, Entry::Listener(Listener { socket, path, starved: false }));
+        self.entries.insert(token, Entry::Listener(Listener { socket, path }));
         self.shared.listeners.push(token);
         Ok(())
     }
@@ -65,7 +60,6 @@ impl<P: Protocol, F: Fn(&Peer) -> P> Connections<F, P> {
             });
             match registered {
                 Ok((new, stream, peer)) => {
-                    listener.starved = false;
                     self.open(context, new, stream, peer);
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
@@ -80,20 +74,11 @@ impl<P: Protocol, F: Fn(&Peer) -> P> Connections<F, P> {
         self.shared.config.max_connections.is_some_and(|limit| self.shared.open >= limit)
     }
 
-    /// Out of descriptors or of memory: the listener would be ready again at once, and the loop
-    /// would spin on it. Whoever waits stays in the backlog meanwhile.
+    /// Out of descriptors or of memory.
     fn rest<B: Backend>(&mut self, context: &mut Context<B>, token: Token, error: &io::Error) {
-        let Some(Entry::Listener(listener)) = self.entries.get_mut(token) else { return };
-        if !listener.starved {
-            listener.starved = true;
-            log::warn!(
-                "no further connection can be accepted at {} open ones: {error}; trying again every \
-                 {REST:?} (raise the limit of descriptors, or set max_connections below it)",
-                self.shared.open,
-            );
-        }
+        self.shared.starvation.no_connection(self.shared.open, error);
         self.set_listening(context, Interest::NONE);
-        context.set_timer(REST, token);
+        context.set_timer(Starvation::REST, token);
     }
 
     pub(super) fn listen_again<B: Backend>(&mut self, context: &mut Context<B>) {

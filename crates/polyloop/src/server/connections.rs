@@ -9,6 +9,7 @@ use super::accept::Listener;
 use super::driven::Driven;
 use super::{handle, Message, Remotes};
 use crate::machine::{Environment, Machine};
+use crate::starvation::Starvation;
 use crate::{
     Backend, Closed, Config, Context, Handler, Peer, Protocol, Readiness, Tick, TimerId, Token,
     TokenMap,
@@ -31,6 +32,7 @@ pub(super) struct Shared<F> {
     pub(super) factory: F,
     remote: Arc<Remotes>,
     pub(super) listeners: Vec<Token>,
+    pub(super) starvation: Starvation,
     /// Connections, without listeners.
     pub(super) open: usize,
     draining: Option<TimerId>,
@@ -74,6 +76,7 @@ impl<F, P> Connections<F, P> {
                 factory,
                 remote,
                 listeners: Vec::new(),
+                starvation: Starvation::default(),
                 open: 0,
                 draining: None,
             },
