@@ -161,6 +161,7 @@ mod tests {
             used: Usage {
                 user_ns: Some(0),
                 system_ns: Some(processor_ns * 1_000_000),
+                undivided_ns: None,
                 voluntary_switches: Some(1_000_000),
                 involuntary_switches: Some(10_000),
             },
