@@ -114,8 +114,8 @@ pub fn usage() -> Usage {
 /// Reads the processor time used so far; this system does not tell of context switches.
 #[cfg(windows)]
 pub fn usage() -> Usage {
-    let used = cpu_time::ProcessTime::try_now().ok().map(cpu_time::ProcessTime::as_duration);
-    let undivided_ns = used.and_then(|used| u64::try_from(used.as_nanos()).ok());
+    let used = cpu_time::ProcessTime::try_now().ok();
+    let undivided_ns = used.and_then(|used| u64::try_from(used.as_duration().as_nanos()).ok());
     Usage { undivided_ns, ..Usage::default() }
 }
 
