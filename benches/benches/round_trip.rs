@@ -40,7 +40,7 @@ fn measure(group: &mut BenchmarkGroup<'_, WallTime>, name: &str, server: SocketA
 
 fn models(group: &mut BenchmarkGroup<'_, WallTime>) {
     let anywhere = "127.0.0.1:0".parse().expect("it is an address");
-    for &model in Model::ALL {
+    for model in Model::here() {
         let server = model.bind(&[anywhere], Config::default(), |_peer| Echo).expect("it listens");
         let (address, handle) = (server.addresses()[0], server.handle());
         let serving = thread::spawn(move || server.run());

@@ -65,14 +65,15 @@ impl Variant {
         self.model
     }
 
-    /// Adds a setting.
+    /// Adds a setting in front of those that it has: where two contradict each other, its own one
+    /// stands.
     ///
     /// # Errors
     ///
     /// The model knows no such setting.
     pub fn add(&mut self, setting: &str) -> Result<(), Unknown> {
         Options::default().set(self.model, setting)?;
-        self.settings.push(setting.to_owned());
+        self.settings.insert(0, setting.to_owned());
         Ok(())
     }
 
@@ -104,10 +105,10 @@ impl FromStr for Variant {
     type Err = Unknown;
 
     fn from_str(text: &str) -> Result<Variant, Unknown> {
-        let mut parts = text.split(':');
-        let model: Model = parts.next().unwrap_or_default().parse()?;
-        let mut variant = Variant::from(model);
-        for setting in parts {
+        let (model, settings) =
+            text.split_once(':').map_or((text, None), |(model, settings)| (model, Some(settings)));
+        let mut variant = Variant::from(model.parse::<Model>()?);
+        for setting in settings.into_iter().flat_map(|settings| settings.rsplit(':')) {
             variant.add(setting)?;
         }
         Ok(variant)
