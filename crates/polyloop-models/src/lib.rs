@@ -14,9 +14,8 @@
 //! }
 //!
 //! # fn main() -> std::io::Result<()> {
-//! let address = "127.0.0.1:0".parse().unwrap();
 //! for model in Model::here() {
-//!     let server = model.bind(&[address], Config::default(), |_peer| Echo)?;
+//!     let server = model.bind("127.0.0.1:0", Config::default(), |_peer| Echo)?;
 //! #   server.handle().stop();
 //!     server.run()?;
 //! }
@@ -30,10 +29,12 @@ mod thread;
 
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
 use std::str::FromStr;
 
-use polyloop::{Backend, Config, MioBackend, Protocol, Server, ServerHandle, Trigger};
+use polyloop::{
+    Address, Backend, Config, MioBackend, Peer, Protocol, Server, ServerHandle, ToAddresses,
+    Trigger,
+};
 use polyloop_linux::EpollBackend;
 use polyloop_select::PollBackend;
 
@@ -116,13 +117,13 @@ impl Model {
     /// this system does not have it.
     pub fn bind<P, F>(
         self,
-        addresses: &[SocketAddr],
+        addresses: impl ToAddresses,
         options: impl Into<Options>,
         factory: F,
     ) -> io::Result<BoundServer>
     where
         P: Protocol + 'static,
-        F: Fn(SocketAddr) -> P + Send + Sync + 'static,
+        F: Fn(&Peer) -> P + Send + Sync + 'static,
     {
         let Options { config, trigger } = options.into();
         match self {
@@ -143,14 +144,14 @@ impl Model {
 
 fn on_loop<B, P, F>(
     backend: B,
-    addresses: &[SocketAddr],
+    addresses: impl ToAddresses,
     config: Config,
     factory: F,
 ) -> io::Result<BoundServer>
 where
     B: Backend + Send + 'static,
     P: Protocol + 'static,
-    F: Fn(SocketAddr) -> P + Send + Sync + 'static,
+    F: Fn(&Peer) -> P + Send + Sync + 'static,
 {
     let server =
         Server::builder().listen(addresses).config(config).backend(backend).build(factory)?;
@@ -204,7 +205,7 @@ impl FromStr for Model {
 
 /// A server of some model, which listens already.
 pub struct BoundServer {
-    addresses: Vec<SocketAddr>,
+    addresses: Vec<Address>,
     handle: ServerHandle,
     run: Box<dyn FnOnce() -> io::Result<()> + Send>,
 }
@@ -212,7 +213,7 @@ pub struct BoundServer {
 impl BoundServer {
     /// Where it listens, with the ports that the system chose.
     #[must_use]
-    pub fn addresses(&self) -> &[SocketAddr] {
+    pub fn addresses(&self) -> &[Address] {
         &self.addresses
     }
 
@@ -281,9 +282,8 @@ mod tests {
                 input.len()
             }
         }
-        let anywhere = "127.0.0.1:0".parse().unwrap();
         for &model in Model::ALL {
-            let bound = model.bind(&[anywhere], Config::default(), |_peer| Silent);
+            let bound = model.bind("127.0.0.1:0", Config::default(), |_peer| Silent);
             match model.check() {
                 Ok(()) => drop(bound.unwrap()),
                 Err(error) => {

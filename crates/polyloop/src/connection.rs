@@ -2,11 +2,10 @@
 
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::machine::Environment;
-use crate::{Handle, Tick, TimerId};
+use crate::machine::{Environment, Machine};
+use crate::{Config, Handle, Peer, Tick, TimerId};
 
 /// A connection, as its [`Protocol`](crate::Protocol) sees it during a call.
 ///
@@ -21,11 +20,12 @@ impl Connection<'_> {
     #[inline]
     pub fn send(&mut self, bytes: &[u8]) {
         let Environment { machine, output, config, .. } = &mut self.0;
-        if machine.may_send() {
-            output.extend_from_slice(bytes);
-            if output.len() + machine.waiting() > config.high_water {
-                machine.rise();
-            }
+        if !machine.is_steady() {
+            return send_behind(machine, output, config, bytes);
+        }
+        output.extend_from_slice(bytes);
+        if output.len() > config.high_water {
+            machine.rise();
         }
     }
 
@@ -81,16 +81,28 @@ impl Connection<'_> {
         self.0.timers.cancel(timer)
     }
 
-    /// The peer's address.
+    /// Who is at the other end.
     #[must_use]
-    pub fn peer(&self) -> SocketAddr {
-        self.0.peer.into()
+    pub fn peer(&self) -> &Peer {
+        self.0.peer
     }
 
     /// Makes a handle, with which other connections and other threads reach this one.
     #[must_use]
     pub fn handle(&self) -> Handle {
         (self.0.handle)()
+    }
+}
+
+/// Sends on a connection of which there is more to say than that it waits for input.
+#[cold]
+#[inline(never)] // and given no more than it needs, for the sake of the other path
+fn send_behind(machine: &mut Machine, output: &mut Vec<u8>, config: &Config, bytes: &[u8]) {
+    if machine.may_send() {
+        output.extend_from_slice(bytes);
+        if output.len() + machine.waiting() > config.high_water {
+            machine.rise();
+        }
     }
 }
 

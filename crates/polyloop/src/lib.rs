@@ -35,11 +35,13 @@
 //! turn's ready set, reads, writes and changes of interest.
 #![forbid(unsafe_code)]
 
+mod address;
 mod backend;
 pub mod blocking;
 mod clock;
 mod config;
 mod connection;
+mod context;
 mod counters;
 mod event_loop;
 mod handle;
@@ -57,15 +59,17 @@ mod timers;
 mod token;
 mod token_map;
 
+pub use address::{Address, Peer, ToAddresses};
 pub use backend::{Backend, Caps, Event, Events, Trigger, Waker};
 pub use clock::Tick;
 pub use config::Config;
 pub use connection::Connection;
+pub use context::Context;
 pub use counters::{Counter, Counters, Counts};
-pub use event_loop::{Context, EventLoop, Handler};
+pub use event_loop::{EventLoop, Handler};
 pub use handle::{Handle, ServerHandle};
 pub use interest::{Interest, Readiness};
-pub use listen::listen;
+pub use listen::{listen, Listener};
 pub use mailbox::{SendError, Sender};
 pub use mio_backend::MioBackend;
 pub use protocol::{Closed, Protocol};
@@ -79,5 +83,5 @@ pub use token_map::TokenMap;
 /// What a model is made of: for those who write another way to serve a [`Protocol`].
 pub mod driver {
     pub use crate::handle::{Control, Remote};
-    pub use crate::machine::{Environment, Machine, Peer, Step};
+    pub use crate::machine::{Environment, Machine, Step};
 }
