@@ -74,7 +74,7 @@ pub use mailbox::{SendError, Sender};
 pub use mio_backend::MioBackend;
 pub use protocol::{Closed, Protocol};
 pub use server::{AcceptPolicy, IntoBackend, Server, ServerBuilder, ServerGroup, Unset};
-pub use source::{Descriptor, RawSource, Source};
+pub use source::{BorrowedSource, Descriptor, RawSource, Source};
 pub use table::Table;
 pub use timers::{TimerId, Timers};
 pub use token::Token;
