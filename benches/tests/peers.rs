@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use polyloop_bench::control::{Gate, Listening};
 use polyloop_bench::load;
+use polyloop_bench::protocols::Builtin;
 
 struct Peer {
     process: Child,
@@ -59,6 +60,7 @@ fn many_connections(peer: &Peer) {
     {
         let settings = load::Settings {
             target: peer.address,
+            protocol: Builtin::Echo,
             connections,
             active,
             size,

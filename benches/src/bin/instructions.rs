@@ -44,6 +44,7 @@ mod unix {
     use comfy_table::{presets, CellAlignment, Table};
     use indicatif::{ProgressBar, ProgressStyle};
     use polyloop_bench::control::Gate;
+    use polyloop_bench::protocols::Builtin;
     use polyloop_bench::{cli, load, units};
     use polyloop_models::Model;
     use rustix::process::{kill_process, Pid, Signal};
@@ -254,6 +255,7 @@ cargo run --release -p polyloop-benches --bin instructions -- mio bare_mio"
         let report = load::run(
             &load::Settings {
                 target: address,
+                protocol: Builtin::Echo,
                 connections: CONNECTIONS,
                 active: CONNECTIONS,
                 size: SIZE,

@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use super::Settings;
 use crate::cli::Usage;
+use crate::protocols::{Builtin, Cost};
+use crate::units;
 
 /// A kind of load.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,14 +51,14 @@ impl Scenario {
 
     /// Describes the scenario in one line.
     pub fn describe(&self) -> String {
-        let connections = crate::units::count(self.connections as u64);
+        let connections = units::count(self.connections as u64);
         let size = self.size;
         if self.short {
             format!("{connections} short connections at a time: connect, one request of {size} bytes, close")
         } else if self.active == self.connections {
             format!("{connections} connections, all active, messages of {size} bytes")
         } else {
-            let active = crate::units::count(self.active as u64);
+            let active = units::count(self.active as u64);
             format!("{connections} connections, {active} of them active, messages of {size} bytes")
         }
     }
@@ -74,12 +76,15 @@ pub struct Contestant {
 }
 
 impl Contestant {
-    fn model(name: &str) -> Self {
-        Contestant {
-            name: name.to_owned(),
-            program: PathBuf::new(),
-            arguments: ["serve", "--model", name, "--protocol", "echo"].map(str::to_owned).into(),
+    fn model(name: &str, protocol: Builtin, cost: Cost) -> Self {
+        let mut arguments = vec!["serve".to_owned(), "--model".to_owned(), name.to_owned()];
+        arguments.extend(["--protocol".to_owned(), protocol.to_string()]);
+        for (option, time) in [("--work", cost.work), ("--sleep", cost.sleep)] {
+            if !time.is_zero() {
+                arguments.extend([option.to_owned(), units::microseconds(time)]);
+            }
         }
+        Contestant { name: name.to_owned(), program: PathBuf::new(), arguments }
     }
 }
 
@@ -107,7 +112,7 @@ impl Plan {
         for name in &settings.models {
             let model: Model =
                 name.parse().map_err(|unknown: UnknownModel| Usage(unknown.to_string()))?;
-            contestants.push(Contestant::model(model.name()));
+            contestants.push(Contestant::model(model.name(), settings.protocol, settings.cost));
         }
         contestants.extend(settings.peers.iter().cloned());
         if let Some(twice) = first_twice(contestants.iter().map(|contestant| &contestant.name)) {
@@ -198,6 +203,8 @@ mod tests {
         Settings {
             models: vec!["mio".to_owned(), "thread".to_owned()],
             peers: Vec::new(),
+            protocol: Builtin::Echo,
+            cost: Cost::default(),
             scenarios: vec!["active".to_owned(), "short".to_owned()],
             rounds: 6,
             duration: Duration::from_secs(1),
