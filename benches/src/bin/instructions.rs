@@ -254,7 +254,7 @@ cargo run --release -p polyloop-benches --bin instructions -- mio bare_mio"
         let address = running.address()?;
         let report = load::run(
             &load::Settings {
-                target: address,
+                target: address.into(),
                 protocol: Builtin::Echo,
                 connections: CONNECTIONS,
                 active: CONNECTIONS,

@@ -1,8 +1,7 @@
 //! `polyloop serve`: one server on one model.
 
-use std::net::SocketAddr;
-
 use anyhow::Context;
+use polyloop::Address;
 use polyloop_models::{Model, Options};
 
 use crate::control::{self, Counters, Listening, SYSTEM_CALLS};
@@ -19,7 +18,7 @@ pub struct Settings {
     /// What a request of [`Work`](crate::protocols::Work) takes.
     pub cost: Cost,
     /// Where to listen.
-    pub listen: SocketAddr,
+    pub listen: Address,
     /// Backlog, deadlines and limits, and what only some models know.
     pub options: Options,
     /// A parent talks to this server through its standard input and output.
@@ -37,9 +36,9 @@ pub struct Settings {
 pub fn run(settings: Settings) -> anyhow::Result<()> {
     let raised_descriptor_limit = prepare(settings.pin)?;
     let Settings { model, protocol, cost, listen, options, .. } = settings;
-    let server = protocol.bind(model, &[listen], options, cost)?;
+    let server = protocol.bind(model, listen, options, cost)?;
     let listening = Listening {
-        listening: server.addresses()[0],
+        listening: server.addresses()[0].to_string(),
         raised_descriptor_limit,
         pinned: settings.pin,
     };

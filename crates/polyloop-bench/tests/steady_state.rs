@@ -48,13 +48,12 @@ const EXCHANGES: [(Builtin, &[Exchange]); 4] = [
 
 /// Allocations of the whole process while `ROUNDS` requests are answered on each connection.
 fn allocations(model: Model, protocol: Builtin, exchanges: &[Exchange]) -> usize {
-    let anywhere = "127.0.0.1:0".parse().unwrap();
     let options = Config::default().into();
-    let server = protocol.bind(model, &[anywhere], options, Cost::default()).unwrap();
-    let (address, handle) = (server.addresses()[0], server.handle());
+    let server = protocol.bind(model, "127.0.0.1:0", options, Cost::default()).unwrap();
+    let (address, handle) = (server.addresses()[0].clone(), server.handle());
     let serving = thread::spawn(move || server.run());
     let mut streams = [(); CONNECTIONS].map(|()| {
-        let stream = TcpStream::connect(address).unwrap();
+        let stream = TcpStream::connect(&address).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
         stream
     });

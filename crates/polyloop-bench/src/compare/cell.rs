@@ -2,7 +2,7 @@
 //! server used between two moments at which no request was under way.
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::TcpStream;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -153,13 +153,13 @@ pub fn measure(
     let mut server = Child::start("server", program, &arguments)?;
     let listening: Listening = server.hear(PATIENCE)?;
     let protocol = conditions.protocol;
-    one_request(listening.listening, protocol)
+    one_request(&listening.listening, protocol)
         .map_err(|error| format!("it does not speak {protocol}: {error}"))?;
     let before: Memory = server.ask("memory", PATIENCE)?;
 
     let mut arguments = words(&[
         ("load", None),
-        ("--target", Some(listening.listening.to_string())),
+        ("--target", Some(listening.listening.clone())),
         ("--protocol", Some(protocol.to_string())),
         ("--connections", Some(scenario.connections.to_string())),
         ("--size", Some(scenario.size.to_string())),
@@ -206,9 +206,9 @@ pub fn measure(
 }
 
 /// Makes one request and waits for the server to close after us.
-fn one_request(address: SocketAddr, protocol: Builtin) -> anyhow::Result<()> {
-    let (request, expected) = Messages::new(protocol, 1, 0, address)?.exchange();
-    let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
+fn one_request(address: &str, protocol: Builtin) -> anyhow::Result<()> {
+    let (request, expected) = Messages::new(protocol, 1, 0)?.exchange();
+    let mut stream = TcpStream::connect(address)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.write_all(&request)?;
     let mut answer = vec![0; expected.len()];

@@ -8,6 +8,7 @@ use anyhow::{bail, Context};
 use hdrhistogram::Histogram;
 use indicatif::{ProgressBar, ProgressStyle};
 use mio::{Events, Interest, Poll, Token};
+use polyloop::Address;
 
 use super::connection::{source, Connection, Fault, Wire};
 use super::messages::Messages;
@@ -67,18 +68,18 @@ pub(super) struct Generator<'a> {
 
 impl<'a> Generator<'a> {
     pub(super) fn new(settings: &'a Settings) -> anyhow::Result<Self> {
-        let Settings { protocol, size, seed, target, .. } = *settings;
+        let Settings { protocol, size, seed, .. } = *settings;
         // Up to an hour at three digits: fixed bounds, so that recording never allocates.
         let histogram = Histogram::<u64>::new_with_bounds(1, 3_600_000_000_000, 3)?;
         Ok(Generator {
             settings,
             clock: Instant::now(),
             poll: Poll::new().context("cannot make an event queue")?,
-            wire: Wire::new(Messages::new(protocol, size, seed, target)?),
+            wire: Wire::new(Messages::new(protocol, size, seed)?),
             slots: (0..settings.connections).map(|_| Slot::default()).collect(),
             under_way: 0,
             opened: 0,
-            spread_sources: settings.short && can_spread(target),
+            spread_sources: settings.short && can_spread(&settings.target),
             latency: histogram.clone(),
             uncorrected: histogram,
             requests: 0,
@@ -132,7 +133,7 @@ impl<'a> Generator<'a> {
         }
         bar.finish_and_clear();
         if self.alive() == 0 {
-            let target = self.settings.target;
+            let target = &self.settings.target;
             let first = self.errors.first.take().unwrap_or_default();
             bail!("no connection to {target}: {first}; is a server listening there?");
         }
@@ -255,7 +256,7 @@ impl<'a> Generator<'a> {
             return connection.begin(now, intended, &mut self.wire);
         }
         let source: Option<Ipv4Addr> = self.spread_sources.then(|| source(self.opened));
-        let opened = Connection::open(self.opened as u32, self.settings.target, source);
+        let opened = Connection::open(self.opened as u32, &self.settings.target, source);
         self.opened += 1;
         let connection = slot.connection.insert(opened.map_err(Fault::Connect)?);
         self.under_way += 1;
@@ -395,8 +396,8 @@ impl Slot {
 
 /// Says whether the system lets a socket bind to any address of 127.0.0.0/8, as Linux and
 /// Windows do, and the target is there.
-fn can_spread(target: SocketAddr) -> bool {
-    matches!(target, SocketAddr::V4(target) if target.ip().is_loopback())
+fn can_spread(target: &Address) -> bool {
+    matches!(target, Address::Ip(SocketAddr::V4(target)) if target.ip().is_loopback())
         && TcpListener::bind((source(0), 0)).is_ok()
 }
 

@@ -1,7 +1,5 @@
 //! What is said on the wire: every request and its answer, byte by byte.
 
-use std::net::SocketAddr;
-
 use super::contents::Contents;
 use crate::cli::Usage;
 use crate::protocols::Builtin;
@@ -32,19 +30,14 @@ struct Shape {
 pub(super) type Which = (u32, u32);
 
 impl Messages {
-    /// Messages of `protocol` with a server at `target`. `size` is the length, in bytes, of what
+    /// Messages of `protocol`. `size` is the length, in bytes, of what
     /// comes back to its sender: with `line` and `work` the line with its end, with `frames` the
     /// frame without its header, with `http` the target.
     ///
     /// # Errors
     ///
     /// A server of this protocol takes no message of that size.
-    pub(crate) fn new(
-        protocol: Builtin,
-        size: usize,
-        seed: u64,
-        target: SocketAddr,
-    ) -> Result<Self, Usage> {
+    pub(crate) fn new(protocol: Builtin, size: usize, seed: u64) -> Result<Self, Usage> {
         let shape = |before: &[u8], contents, after: &str| Shape {
             before: before.to_owned(),
             contents,
@@ -64,8 +57,8 @@ impl Messages {
                     "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: {}\r\n\r\n/",
                     size + 1
                 );
-                let fields = format!(" HTTP/1.1\r\nHost: {target}\r\n\r\n");
-                (shape(b"GET /", size - 1, &fields), shape(head.as_bytes(), size - 1, "\n"))
+                let fields = " HTTP/1.1\r\nHost: localhost\r\n\r\n";
+                (shape(b"GET /", size - 1, fields), shape(head.as_bytes(), size - 1, "\n"))
             }
         };
         if let Some(longest) = protocol.longest().filter(|&longest| request.len() > longest) {
@@ -166,7 +159,7 @@ mod tests {
     use super::*;
 
     fn messages(protocol: Builtin, size: usize) -> Messages {
-        Messages::new(protocol, size, 1, "127.0.0.1:7000".parse().unwrap()).unwrap()
+        Messages::new(protocol, size, 1).unwrap()
     }
 
     #[test]
@@ -186,7 +179,7 @@ mod tests {
         let (request, answer) =
             (String::from_utf8(request).unwrap(), String::from_utf8(answer).unwrap());
         let target = &request[4..7];
-        assert_eq!(request, format!("GET {target} HTTP/1.1\r\nHost: 127.0.0.1:7000\r\n\r\n"));
+        assert_eq!(request, format!("GET {target} HTTP/1.1\r\nHost: localhost\r\n\r\n"));
         let head = "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 4\r\n\r\n";
         assert_eq!(answer, format!("{head}{target}\n"));
     }
@@ -212,13 +205,12 @@ mod tests {
 
     #[test]
     fn the_smallest_and_the_largest_size() {
-        let target = "127.0.0.1:7000".parse().unwrap();
         for &protocol in Builtin::ALL {
             messages(protocol, 1);
             let Some(longest) = protocol.longest() else { continue };
             let overhead = messages(protocol, 1).request_length() - 1;
             messages(protocol, longest - overhead);
-            let error = Messages::new(protocol, longest - overhead + 1, 1, target).unwrap_err();
+            let error = Messages::new(protocol, longest - overhead + 1, 1).unwrap_err();
             let longest = units::count((longest - overhead) as u64);
             assert!(error.0.contains(&format!("{longest} bytes at most")), "{error}");
         }

@@ -19,10 +19,10 @@ mod report;
 pub(crate) use messages::Messages;
 pub use report::{Errors, Latency, Report, SATURATED};
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{bail, Context};
+use polyloop::Address;
 use serde::{Deserialize, Serialize};
 
 use crate::control::Gate;
@@ -34,7 +34,7 @@ use generator::Generator;
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// Where the server listens.
-    pub target: SocketAddr,
+    pub target: Address,
     /// What it speaks.
     pub protocol: Builtin,
     /// How many connections are held at the same time.

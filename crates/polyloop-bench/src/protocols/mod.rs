@@ -27,10 +27,9 @@ pub use work::{Cost, Work};
 
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
 use std::str::FromStr;
 
-use polyloop::Config;
+use polyloop::{Config, ToAddresses};
 use polyloop_models::{BoundServer, Model, Options};
 use serde::{Deserialize, Serialize};
 
@@ -98,7 +97,7 @@ impl Builtin {
     pub fn bind(
         self,
         model: Model,
-        addresses: &[SocketAddr],
+        addresses: impl ToAddresses,
         options: Options,
         cost: Cost,
     ) -> io::Result<BoundServer> {

@@ -64,7 +64,7 @@ impl Serving {
             return None;
         }
         let listening: Listening = serde_json::from_str(&line).unwrap();
-        Some(Serving { address: listening.listening, process })
+        Some(Serving { address: listening.listening.parse().unwrap(), process })
     }
 
     /// Ends the server and returns what it logged.
