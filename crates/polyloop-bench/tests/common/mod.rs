@@ -67,6 +67,11 @@ impl Serving {
         Some(Serving { address: listening.listening.parse().unwrap(), process })
     }
 
+    /// The port that it listens on.
+    pub(crate) fn port(&self) -> String {
+        self.address.port().to_string()
+    }
+
     /// Ends the server and returns what it logged.
     pub(crate) fn end(mut self) -> String {
         drop(self.process.stdin.take());
