@@ -44,9 +44,9 @@ mod unix {
     use comfy_table::{presets, CellAlignment, Table};
     use indicatif::{ProgressBar, ProgressStyle};
     use polyloop_bench::control::Gate;
-    use polyloop_bench::protocols::Builtin;
+    use polyloop_bench::protocols::{Builtin, UnknownProtocol};
     use polyloop_bench::{cli, load, units};
-    use polyloop_models::Model;
+    use polyloop_models::{Model, UnknownModel};
     use rustix::process::{kill_process, Pid, Signal};
     use serde::Serialize;
 
@@ -60,11 +60,12 @@ mod unix {
         name = "instructions",
         after_help = "Needs valgrind and strace. Build with --release: other builds count checks.\n\n\
 Example:\n  \
-cargo run --release -p polyloop-benches --bin instructions -- mio bare_mio"
+cargo run --release -p polyloop-benches --bin instructions -- mio bare_mio\n  \
+cargo run --release -p polyloop-benches --bin instructions -- mio mio/line mio/http"
     )]
     struct Arguments {
-        /// Count only these: a model of polyloop, or one of bare_mio, bare_poll, bare_thread,
-        /// tokio_current_thread [default: all]
+        /// Count only these: a model of polyloop, with another protocol than echo as MODEL/PROTOCOL,
+        /// or one of bare_mio, bare_poll, bare_thread, tokio_current_thread [default: all]
         #[arg(value_name = "SERVER", value_parser = parse_server)]
         servers: Vec<Server>,
         /// Print JSON instead of a table
@@ -75,16 +76,22 @@ cargo run --release -p polyloop-benches --bin instructions -- mio bare_mio"
     /// A server that is counted.
     #[derive(Clone, Copy, Debug)]
     enum Server {
-        Ours(Model),
+        Ours(Model, Builtin),
         Peer(&'static str),
     }
 
     fn all() -> impl Iterator<Item = Server> {
-        let ours = Model::ALL.iter().map(|&model| Server::Ours(model));
+        let ours = Model::ALL.iter().map(|&model| Server::Ours(model, Builtin::Echo));
         ours.chain(PEERS.map(Server::Peer))
     }
 
     fn parse_server(name: &str) -> Result<Server, String> {
+        if let Some((model, protocol)) = name.split_once('/') {
+            let model = model.parse().map_err(|unknown: UnknownModel| unknown.to_string())?;
+            let protocol =
+                protocol.parse().map_err(|unknown: UnknownProtocol| unknown.to_string())?;
+            return Ok(Server::Ours(model, protocol));
+        }
         all().find(|server| server.name() == name).ok_or_else(|| {
             let names: Vec<_> = all().map(Server::name).collect();
             format!("there are: {}", names.join(", "))
@@ -92,17 +99,29 @@ cargo run --release -p polyloop-benches --bin instructions -- mio bare_mio"
     }
 
     impl Server {
-        fn name(self) -> &'static str {
+        fn name(self) -> String {
             match self {
-                Server::Ours(model) => model.name(),
-                Server::Peer(name) => name,
+                Server::Ours(model, Builtin::Echo) => model.to_string(),
+                Server::Ours(model, protocol) => format!("{model}/{protocol}"),
+                Server::Peer(name) => name.to_owned(),
+            }
+        }
+
+        /// What it speaks.
+        fn protocol(self) -> Builtin {
+            match self {
+                Server::Ours(_, protocol) => protocol,
+                Server::Peer(_) => Builtin::Echo,
             }
         }
 
         /// The name of the program and its arguments.
         fn command(self) -> (&'static str, Vec<&'static str>) {
             match self {
-                Server::Ours(model) => ("polyloop", vec!["serve", "--model", model.name()]),
+                Server::Ours(model, protocol) => {
+                    let (model, protocol) = (model.name(), protocol.name());
+                    ("polyloop", vec!["serve", "--model", model, "--protocol", protocol])
+                }
                 Server::Peer(name) => (name, Vec::new()),
             }
         }
@@ -147,7 +166,7 @@ cargo run --release -p polyloop-benches --bin instructions -- mio bare_mio"
     /// What a request costs one server.
     #[derive(Debug, Serialize)]
     struct Cost {
-        server: &'static str,
+        server: String,
         instructions: f64,
         system_calls: f64,
     }
@@ -255,7 +274,7 @@ cargo run --release -p polyloop-benches --bin instructions -- mio bare_mio"
         let report = load::run(
             &load::Settings {
                 target: address.into(),
-                protocol: Builtin::Echo,
+                protocol: server.protocol(),
                 connections: CONNECTIONS,
                 active: CONNECTIONS,
                 size: SIZE,
@@ -340,7 +359,7 @@ cargo run --release -p polyloop-benches --bin instructions -- mio bare_mio"
         table.set_header(["server", "instructions a request", "system calls a request"]);
         for cost in costs {
             table.add_row([
-                cost.server.to_owned(),
+                cost.server.clone(),
                 format!("{:.0}", cost.instructions),
                 format!("{:.2}", cost.system_calls),
             ]);
