@@ -8,6 +8,7 @@ test_model!(spin: Model::Spin);
 test_model!(thread: Model::Thread);
 test_model!(pool: Model::Pool);
 test_model!(poll: Model::Poll);
+test_model!(epoll: Model::Epoll);
 test_model!(mio: Model::Mio);
 
 /// A model without a line above would be tested by nobody.
@@ -51,7 +52,7 @@ mod random_pieces {
 
     #[test]
     fn give_the_same_lines_on_every_model() {
-        for &model in Model::ALL {
+        for model in Model::here() {
             watchdog::run("random pieces", move || give_the_same_lines(model));
         }
     }
