@@ -7,12 +7,13 @@ use std::sync::Arc;
 use mio::net::TcpStream;
 
 use super::accept::Listener;
-use super::{handle, Message, Remotes};
+use super::{Message, Remotes};
 use crate::machine::{Environment, Machine, Step};
 use crate::sources::Sources;
+use crate::watchdog::Watchdog;
 use crate::{
     Backend, Closed, Config, Connection, Context, Handler, Interest, Peer, Protocol, Readiness,
-    Tick, TimerId, Token, TokenMap,
+    TimerId, Token, TokenMap,
 };
 
 /// What one read takes at most.
@@ -48,10 +49,7 @@ pub(super) struct Link<P> {
     peer: Peer,
     machine: Machine,
     protocol: P,
-    /// The one timer that watches over all deadlines, and when it is due. Deadlines mostly move
-    /// away, with each byte: the timer stays, and is set anew when it finds nothing overdue.
-    watchdog: Option<TimerId>,
-    watchdog_due: Tick,
+    watchdog: Watchdog,
     /// The machine is steady, the loop tells of input and of nothing else, and the watchdog is
     /// set: a request needs no look at any of these.
     steady: bool,
@@ -110,7 +108,7 @@ impl<P: Protocol, F: Fn(&Peer) -> P> Connections<F, P> {
             config: &self.shared.config,
             output: &mut self.output,
             buffer: &mut self.buffer[..],
-            handle: &|| handle(remote, token),
+            handle: &|| remote.handle(token),
             draining: self.shared.draining.is_some(),
         };
         if let Still::Ended(reason) = drive(&mut driven) {
@@ -191,8 +189,7 @@ impl<P: Protocol, F: Fn(&Peer) -> P> Connections<F, P> {
             // A read stops at a message that carries descriptors, and proves nothing.
             short: if peer == Peer::UNIX { 0 } else { BUFFER as u32 },
             peer,
-            watchdog: None,
-            watchdog_due: Tick::NEVER,
+            watchdog: Watchdog::new(),
             steady: false,
         };
         self.entries.insert(token, Entry::Connection(link));
@@ -208,9 +205,7 @@ impl<P: Protocol, F: Fn(&Peer) -> P> Connections<F, P> {
     fn close<B: Backend>(&mut self, context: &mut Context<B>, token: Token, reason: Closed) {
         let Some(Entry::Connection(mut link)) = self.entries.remove(token) else { return };
         log::debug!("{token}: closed, {reason}");
-        if let Some(watchdog) = link.watchdog {
-            context.cancel_timer(watchdog);
-        }
+        link.watchdog.cancel(context.timers());
         if link.machine.has_timers() {
             context.timers().cancel_all(token);
         }
@@ -295,7 +290,7 @@ impl<B: Backend, P: Protocol, F: Fn(&Peer) -> P> Handler<B> for Connections<F, P
             timers,
             token,
             peer: &link.peer,
-            handle: &|| handle(&self.shared.remote, token),
+            handle: &|| self.shared.remote.handle(token),
         };
         let used = link.protocol.received(&mut environment.into(), &buffer[..count]);
         let output = &mut self.output;
@@ -324,9 +319,7 @@ impl<B: Backend, P: Protocol, F: Fn(&Peer) -> P> Handler<B> for Connections<F, P
             return self.listen_again(context);
         }
         self.drive(context, token, |driven| {
-            if driven.link.watchdog == Some(timer) {
-                driven.link.watchdog = None;
-                driven.link.watchdog_due = Tick::NEVER;
+            if driven.link.watchdog.is_due(timer) {
                 driven.watch()
             } else {
                 driven.tell(|connection, protocol, _, _| {
@@ -500,22 +493,13 @@ impl<B: Backend, P: Protocol> Driven<'_, B, P> {
         still
     }
 
-    /// Sees to it that the watchdog is due no later than the next deadline, and that none is past.
+    /// Sees to it that the watchdog is set, and that no deadline is past.
     fn watch(&mut self) -> Still {
-        let Some((deadline, reason)) = self.link.machine.deadline(self.config) else {
-            return Still::Open;
-        };
-        if deadline >= self.link.watchdog_due {
-            return Still::Open;
+        let now = self.context.now();
+        let Link { machine, watchdog, .. } = &mut *self.link;
+        match watchdog.watch(machine, self.config, now, self.context.timers(), self.token) {
+            Ok(()) => Still::Open,
+            Err(reason) => Still::Ended(reason),
         }
-        if deadline <= self.context.now() {
-            return Still::Ended(reason);
-        }
-        if let Some(later) = self.link.watchdog.take() {
-            self.context.cancel_timer(later);
-        }
-        self.link.watchdog = Some(self.context.timers().insert(deadline, self.token));
-        self.link.watchdog_due = deadline;
-        Still::Open
     }
 }
