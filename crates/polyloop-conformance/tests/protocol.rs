@@ -6,6 +6,7 @@ use polyloop_models::Model;
 test_model!(mio: Model::Mio);
 test_model!(poll: Model::Poll);
 test_model!(thread: Model::Thread);
+test_model!(uring: Model::Uring);
 
 /// A model without a line above would be tested by nobody.
 #[test]

@@ -3,3 +3,8 @@
 //!
 //! On other systems the crate is empty, so that a workspace may depend on it everywhere.
 #![cfg(target_os = "linux")]
+#![deny(unsafe_code)]
+
+mod uring;
+
+pub use uring::UringServer;

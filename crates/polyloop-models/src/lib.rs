@@ -34,6 +34,7 @@ use std::str::FromStr;
 use polyloop::{
     Address, Backend, Config, MioBackend, Peer, Protocol, Server, ServerHandle, ToAddresses,
 };
+use polyloop_linux::UringServer;
 use polyloop_select::PollBackend;
 
 pub use options::Options;
@@ -49,11 +50,13 @@ pub enum Model {
     Poll,
     /// A thread for each connection, which blocks.
     Thread,
+    /// One loop on io_uring, by completions.
+    Uring,
 }
 
 impl Model {
     /// Every model, in the order in which tables show them.
-    pub const ALL: &'static [Model] = &[Model::Mio, Model::Poll, Model::Thread];
+    pub const ALL: &'static [Model] = &[Model::Mio, Model::Poll, Model::Thread, Model::Uring];
 
     /// The name on the command line, in results and in tables.
     #[must_use]
@@ -62,6 +65,7 @@ impl Model {
             Model::Mio => "mio",
             Model::Poll => "poll",
             Model::Thread => "thread",
+            Model::Uring => "uring",
         }
     }
 
@@ -72,6 +76,7 @@ impl Model {
             Model::Mio => "one loop on mio: edge-triggered epoll, kqueue or AFD",
             Model::Poll => "one loop on poll(2), WSAPoll on Windows",
             Model::Thread => "a thread for each connection, which blocks",
+            Model::Uring => "one loop on io_uring, by completions; Linux only",
         }
     }
 
@@ -97,6 +102,14 @@ impl Model {
             Model::Poll => on_loop(PollBackend::new()?, addresses, config, factory),
             Model::Thread => {
                 let server = ThreadServer::bind(addresses, config, factory)?;
+                Ok(BoundServer {
+                    addresses: server.addresses().to_vec(),
+                    handle: server.handle(),
+                    run: Box::new(move || server.run()),
+                })
+            }
+            Model::Uring => {
+                let server = UringServer::bind(addresses, config, factory)?;
                 Ok(BoundServer {
                     addresses: server.addresses().to_vec(),
                     handle: server.handle(),
@@ -205,6 +218,6 @@ mod tests {
     #[test]
     fn an_unknown_name_is_answered_with_the_known_ones() {
         let message = "fork".parse::<Model>().unwrap_err().to_string();
-        assert_eq!(message, "there is no model \"fork\"; there are: mio, poll, thread");
+        assert_eq!(message, "there is no model \"fork\"; there are: mio, poll, thread, uring");
     }
 }
