@@ -138,6 +138,7 @@ fn an_out_of_band_byte_hides_nothing() {
         env!("CARGO_BIN_EXE_bare_mio"),
         env!("CARGO_BIN_EXE_bare_poll"),
         env!("CARGO_BIN_EXE_bare_thread"),
+        env!("CARGO_BIN_EXE_bare_uring"),
     ] {
         let peer = Peer::start(program);
         for _ in 0..20 {
@@ -190,4 +191,4 @@ macro_rules! peers {
     )* };
 }
 
-peers!(bare_mio bare_poll bare_thread tokio_current_thread);
+peers!(bare_mio bare_poll bare_thread bare_uring tokio_current_thread);

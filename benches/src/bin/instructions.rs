@@ -51,7 +51,8 @@ mod unix {
 
     const CONNECTIONS: usize = 64;
     const SIZE: usize = 64;
-    const PEERS: [&str; 4] = ["bare_mio", "bare_poll", "bare_thread", "tokio_current_thread"];
+    const PEERS: [&str; 5] =
+        ["bare_mio", "bare_poll", "bare_thread", "bare_uring", "tokio_current_thread"];
 
     /// Counts the user-space instructions and the system calls of a request
     #[derive(Debug, Parser)]
@@ -63,7 +64,7 @@ cargo run --release -p polyloop-benches --bin instructions -- mio bare_mio"
     )]
     struct Arguments {
         /// Count only these: a model of polyloop, or one of bare_mio, bare_poll, bare_thread,
-        /// tokio_current_thread [default: all]
+        /// bare_uring, tokio_current_thread [default: all]
         #[arg(value_name = "SERVER", value_parser = parse_server)]
         servers: Vec<Server>,
         /// Print JSON instead of a table
