@@ -8,9 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use polyloop::{
-    AcceptPolicy, Address, Config, Connection, Counts, Handle, Protocol, ServerHandle,
-};
+use polyloop::{AcceptPolicy, Address, Config, Connection, Counts, Handle, Protocol, ServerHandle};
 use polyloop_models::{Model, Options};
 
 struct Echo;
@@ -233,7 +231,9 @@ fn a_panic_on_one_loop_ends_all() {
     let mut clients: Vec<_> = (0..3).map(|_| served.client()).collect();
     clients[1].write_all(b"panic").unwrap();
     let panic = served.running.join().unwrap_err();
-    assert!(panic.downcast_ref::<String>().is_some_and(|text| text.contains("a protocol that panics")));
+    assert!(panic
+        .downcast_ref::<String>()
+        .is_some_and(|text| text.contains("a protocol that panics")));
     for mut client in clients {
         // Closed or reset, but not served any more.
         let ended = client.write_all(b"a request").and_then(|()| client.read_exact(&mut [0; 9]));
