@@ -14,7 +14,7 @@
 //! }
 //!
 //! # fn main() -> std::io::Result<()> {
-//! for &model in Model::ALL {
+//! for model in Model::here() {
 //!     let server = model.bind("127.0.0.1:0", Config::default(), |_peer| Echo)?;
 //! #   server.handle().stop();
 //!     server.run()?;
@@ -24,7 +24,11 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod blocking;
+mod iterative;
 mod options;
+mod pool;
+mod spin;
 mod thread;
 
 use std::fmt;
@@ -33,38 +37,64 @@ use std::str::FromStr;
 
 use polyloop::{
     Address, Backend, Config, MioBackend, Peer, Protocol, Server, ServerHandle, ToAddresses,
+    Trigger,
 };
-use polyloop_linux::UringServer;
+use polyloop_linux::{EpollBackend, UringServer};
 use polyloop_select::PollBackend;
 
-pub use options::Options;
-pub use thread::ThreadServer;
+pub use options::{Options, Variant};
 
 /// How one server holds many connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Model {
-    /// One loop on mio: edge-triggered epoll, kqueue or AFD.
-    Mio,
-    /// One loop on poll(2), on Windows WSAPoll.
-    Poll,
+    /// One connection at a time, on one thread that blocks.
+    Iterative,
+    /// Sockets that do not block, asked again and again without any multiplexer.
+    Spin,
     /// A thread for each connection, which blocks.
     Thread,
+    /// A fixed number of threads that block, each with a connection at a time.
+    Pool,
+    /// One loop on poll(2), on Windows WSAPoll.
+    Poll,
+    /// One loop on epoll, level-triggered unless [`Options::trigger`] says otherwise.
+    Epoll,
+    /// One loop on mio: edge-triggered epoll, kqueue or AFD.
+    Mio,
     /// One loop on io_uring, by completions.
     Uring,
 }
 
 impl Model {
     /// Every model, in the order in which tables show them.
-    pub const ALL: &'static [Model] = &[Model::Mio, Model::Poll, Model::Thread, Model::Uring];
+    pub const ALL: &'static [Model] = &[
+        Model::Iterative,
+        Model::Spin,
+        Model::Thread,
+        Model::Pool,
+        Model::Poll,
+        Model::Epoll,
+        Model::Mio,
+        Model::Uring,
+    ];
+
+    /// The models that this system has, in the same order.
+    pub fn here() -> impl Iterator<Item = Model> {
+        Model::ALL.iter().copied().filter(|model| model.check().is_ok())
+    }
 
     /// The name on the command line, in results and in tables.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
-            Model::Mio => "mio",
-            Model::Poll => "poll",
+            Model::Iterative => "iterative",
+            Model::Spin => "spin",
             Model::Thread => "thread",
+            Model::Pool => "pool",
+            Model::Poll => "poll",
+            Model::Epoll => "epoll",
+            Model::Mio => "mio",
             Model::Uring => "uring",
         }
     }
@@ -73,10 +103,45 @@ impl Model {
     #[must_use]
     pub fn summary(self) -> &'static str {
         match self {
-            Model::Mio => "one loop on mio: edge-triggered epoll, kqueue or AFD",
-            Model::Poll => "one loop on poll(2), WSAPoll on Windows",
+            Model::Iterative => "one connection at a time, the others wait in the backlog",
+            Model::Spin => "every socket asked again and again, without any multiplexer",
             Model::Thread => "a thread for each connection, which blocks",
+            Model::Pool => "a fixed number of threads, each with one connection at a time",
+            Model::Poll => "one loop on poll(2), WSAPoll on Windows",
+            Model::Epoll => "one loop on epoll, level-triggered or edge-triggered; Linux only",
+            Model::Mio => "one loop on mio: edge-triggered epoll, kqueue or AFD",
             Model::Uring => "one loop on io_uring, by completions; Linux only",
+        }
+    }
+
+    /// What may stand behind the name and a colon, see [`Variant`]; empty if nothing may.
+    #[must_use]
+    pub fn settings(self) -> &'static str {
+        match self {
+            Model::Pool => "threads=8",
+            Model::Epoll => "level, edge, loops=2, round-robin, least-loaded, reuse-port",
+            Model::Mio => "loops=2, round-robin, least-loaded, reuse-port",
+            _ => "",
+        }
+    }
+
+    /// Whether it can have several loops.
+    #[must_use]
+    pub fn has_loops(self) -> bool {
+        matches!(self, Model::Epoll | Model::Mio)
+    }
+
+    /// Looks whether this system has the model.
+    ///
+    /// # Errors
+    ///
+    /// `Unsupported`, with what and why, if it has not; what the system says, if the model's
+    /// mechanism can't be opened.
+    pub fn check(self) -> io::Result<()> {
+        match self {
+            Model::Epoll => EpollBackend::new(Trigger::Level).map(drop),
+            Model::Uring => polyloop_linux::check_uring(),
+            _ => Ok(()),
         }
     }
 
@@ -85,7 +150,8 @@ impl Model {
     ///
     /// # Errors
     ///
-    /// An address can't be listened on, or the model's mechanism can't be opened.
+    /// An address can't be listened on, or the model's mechanism can't be opened: `Unsupported` if
+    /// this system does not have it.
     pub fn bind<P, F>(
         self,
         addresses: impl ToAddresses,
@@ -96,26 +162,39 @@ impl Model {
         P: Protocol + 'static,
         F: Fn(&Peer) -> P + Send + Sync + 'static,
     {
-        let Options { config } = options.into();
+        let options = options.into();
+        let Options { trigger, threads, .. } = options;
+        let addresses = &addresses.to_addresses()?[..];
+        if addresses.is_empty() {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "no address to listen on"));
+        }
         match self {
-            Model::Mio => on_loop(MioBackend::new()?, addresses, config, factory),
-            Model::Poll => on_loop(PollBackend::new()?, addresses, config, factory),
-            Model::Thread => {
-                let server = ThreadServer::bind(addresses, config, factory)?;
-                Ok(BoundServer {
-                    addresses: server.addresses().to_vec(),
-                    handle: server.handle(),
-                    run: Box::new(move || server.run()),
-                })
-            }
+            Model::Iterative => iterative::bind(addresses, options.config, factory),
+            Model::Spin => spin::bind(addresses, options.config, factory),
+            Model::Thread => thread::bind(addresses, options.config, factory),
+            Model::Pool => pool::bind(addresses, options.config, threads, factory),
+            Model::Poll => on_loop(PollBackend::new()?, addresses, options.config, factory),
+            Model::Epoll => on_loops(|| EpollBackend::new(trigger), addresses, &options, factory),
+            Model::Mio => on_loops(MioBackend::new, addresses, &options, factory),
             Model::Uring => {
-                let server = UringServer::bind(addresses, config, factory)?;
+                let server = UringServer::bind(addresses, options.config, factory)?;
                 Ok(BoundServer {
                     addresses: server.addresses().to_vec(),
                     handle: server.handle(),
                     run: Box::new(move || server.run()),
                 })
             }
+        }
+    }
+
+    /// How many connections it serves at once with these options; `None` without a limit of its
+    /// own.
+    #[must_use]
+    pub fn connections_at_once(self, options: &Options) -> Option<usize> {
+        match self {
+            Model::Iterative => Some(1),
+            Model::Pool => Some(options.threads.get()),
+            _ => None,
         }
     }
 }
@@ -140,31 +219,70 @@ where
     })
 }
 
+/// One loop, or several.
+fn on_loops<B, P, F>(
+    mut backend: impl FnMut() -> io::Result<B>,
+    addresses: &[Address],
+    options: &Options,
+    factory: F,
+) -> io::Result<BoundServer>
+where
+    B: Backend + Send + 'static,
+    P: Protocol + 'static,
+    F: Fn(&Peer) -> P + Send + Sync + 'static,
+{
+    let config = options.config.clone();
+    let loops = options.loops.get();
+    if loops == 1 {
+        return on_loop(backend()?, addresses, config, factory);
+    }
+    let server = Server::builder().listen(addresses).config(config);
+    let server = server.build_loops(loops, options.accept, backend, factory)?;
+    Ok(BoundServer {
+        addresses: server.addresses().to_vec(),
+        handle: server.handle(),
+        run: Box::new(move || server.run()),
+    })
+}
+
 impl fmt::Display for Model {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
     }
 }
 
-/// A name that no model has.
+/// A model or a setting that does not exist, and what there is instead.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct UnknownModel(String);
+pub struct Unknown(String);
 
-impl fmt::Display for UnknownModel {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Unknown {
+    fn model(name: &str) -> Unknown {
         let names: Vec<_> = Model::ALL.iter().map(|model| model.name()).collect();
-        write!(f, "there is no model {:?}; there are: {}", self.0, names.join(", "))
+        Unknown(format!("there is no model {name:?}; there are: {}", names.join(", ")))
+    }
+
+    fn setting(model: Model, setting: &str) -> Unknown {
+        Unknown(match model.settings() {
+            "" => format!("{model} has no setting {setting:?}, and no other"),
+            known => format!("{model} has no setting {setting:?}; it has: {known}"),
+        })
     }
 }
 
-impl std::error::Error for UnknownModel {}
+impl fmt::Display for Unknown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Unknown {}
 
 impl FromStr for Model {
-    type Err = UnknownModel;
+    type Err = Unknown;
 
-    fn from_str(name: &str) -> Result<Model, UnknownModel> {
+    fn from_str(name: &str) -> Result<Model, Unknown> {
         let found = Model::ALL.iter().find(|model| model.name() == name);
-        found.copied().ok_or_else(|| UnknownModel(name.to_owned()))
+        found.copied().ok_or_else(|| Unknown::model(name))
     }
 }
 
@@ -218,6 +336,49 @@ mod tests {
     #[test]
     fn an_unknown_name_is_answered_with_the_known_ones() {
         let message = "fork".parse::<Model>().unwrap_err().to_string();
-        assert_eq!(message, "there is no model \"fork\"; there are: mio, poll, thread, uring");
+        assert_eq!(
+            message,
+            "there is no model \"fork\"; there are: iterative, spin, thread, pool, poll, epoll, mio, uring"
+        );
+    }
+
+    #[test]
+    fn a_setting_is_one_of_its_model() {
+        let unknown = |text: &str| text.parse::<Variant>().unwrap_err().to_string();
+        assert_eq!(unknown("epoll:both"), "epoll has no setting \"both\"; it has: level, edge, loops=2, round-robin, least-loaded, reuse-port");
+        assert_eq!(unknown("poll:edge"), "poll has no setting \"edge\", and no other");
+        assert!(unknown("pool:threads=0").contains("it has: threads=8"));
+        assert!(unknown("fork:edge").contains("there is no model \"fork\""));
+    }
+
+    #[test]
+    fn what_is_said_to_be_a_setting_is_one() {
+        for &model in Model::ALL {
+            for setting in model.settings().split(", ").filter(|setting| !setting.is_empty()) {
+                let text = format!("{model}:{setting}");
+                assert_eq!(text.parse::<Variant>().unwrap().to_string(), text);
+            }
+        }
+    }
+
+    #[test]
+    fn a_model_that_this_system_has_can_be_bound_and_no_other() {
+        struct Silent;
+        impl Protocol for Silent {
+            fn received(&mut self, _: &mut polyloop::Connection<'_>, input: &[u8]) -> usize {
+                input.len()
+            }
+        }
+        for &model in Model::ALL {
+            let bound = model.bind("127.0.0.1:0", Config::default(), |_peer| Silent);
+            match model.check() {
+                Ok(()) => drop(bound.unwrap()),
+                Err(error) => {
+                    assert_eq!(error.kind(), io::ErrorKind::Unsupported);
+                    assert_eq!(bound.unwrap_err().to_string(), error.to_string());
+                    assert!(error.to_string().starts_with(model.name()), "{error}");
+                }
+            }
+        }
     }
 }

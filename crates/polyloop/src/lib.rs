@@ -54,6 +54,7 @@ mod protocol;
 mod server;
 mod source;
 mod sources;
+mod starvation;
 mod table;
 mod timers;
 mod token;
@@ -74,8 +75,8 @@ pub use listen::{listen, Listener};
 pub use mailbox::{SendError, Sender};
 pub use mio_backend::MioBackend;
 pub use protocol::{Closed, Protocol};
-pub use server::{IntoBackend, Server, ServerBuilder, Unset};
-pub use source::{Descriptor, RawSource, Source};
+pub use server::{AcceptPolicy, IntoBackend, Server, ServerBuilder, ServerGroup, Unset};
+pub use source::{BorrowedSource, Descriptor, RawSource, Source};
 pub use table::Table;
 pub use timers::{TimerId, Timers};
 pub use token::Token;
@@ -87,5 +88,6 @@ pub mod driver {
     pub use crate::machine::{Environment, Machine, Step};
     pub use crate::mailbox::Mailbox;
     pub use crate::server::{Message, Remotes};
+    pub use crate::starvation::Starvation;
     pub use crate::watchdog::Watchdog;
 }

@@ -23,9 +23,6 @@ pub(crate) struct Sources {
     left: Readiness,
 }
 
-/// The token of no source.
-const NOBODY: Token = Token::new(Token::MAX_INDEX + 1, 0);
-
 #[derive(Debug)]
 pub(crate) struct Watched {
     generation: u32,
@@ -63,7 +60,7 @@ impl Sources {
             reposts: Vec::new(),
             mark: Mark::Odd,
             counters: Arc::default(),
-            in_hand: NOBODY,
+            in_hand: Token::NOBODY,
             left: Readiness::EMPTY,
         }
     }
@@ -137,12 +134,12 @@ impl Sources {
 
     /// No source is in hand any more.
     pub(crate) fn let_go(&mut self) {
-        self.in_hand = NOBODY;
+        self.in_hand = Token::NOBODY;
     }
 
     #[inline]
-    pub(crate) fn short_read_in_hand(&mut self) -> bool {
-        self.left.use_up_by_short_read()
+    pub(crate) fn short_read_in_hand(&mut self, stops: Readiness) -> bool {
+        self.left.use_up_by_short_read(stops)
     }
 
     /// What a source is ready for.
@@ -201,12 +198,18 @@ impl Sources {
             match call() {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.counters.would_blocks.add(1);
-                    self.used_up(token, direction);
+                    self.would_block(token, direction);
                     return Err(error);
                 }
                 done => return done,
             }
         }
+    }
+
+    #[cold]
+    #[inline(never)] // what it needs would be kept over every call
+    fn would_block(&mut self, token: Token, direction: Readiness) {
+        self.counters.would_blocks.add(1);
+        self.used_up(token, direction);
     }
 }

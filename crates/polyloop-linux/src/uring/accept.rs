@@ -1,19 +1,15 @@
 //! Taking connections in, within limits.
 
 use std::collections::VecDeque;
-use std::io;
 use std::net::TcpStream;
 use std::os::fd::{AsFd, OwnedFd};
-use std::time::Duration;
 
+use polyloop::driver::Starvation;
 use polyloop::{Address, Listener, Peer, Protocol, Tick, TimerId, Token};
 use rustix::io::Errno;
 
 use super::driver::Driver;
 use super::ring::Ring;
-
-/// How long the listeners rest when the system can't give them another connection.
-const REST: Duration = Duration::from_millis(100);
 
 /// Listening sockets, and what came from them too early.
 pub(super) struct Listeners {
@@ -23,8 +19,7 @@ pub(super) struct Listeners {
     early: VecDeque<(TcpStream, Peer)>,
     /// Until then nobody accepts, for want of something.
     pub(super) resting: Option<TimerId>,
-    /// The last attempt failed for want of something, which has been said.
-    starved: bool,
+    starvation: Starvation,
     /// There may be a listener to be armed.
     pub(super) wanted: bool,
     stopped: bool,
@@ -46,7 +41,7 @@ impl Listeners {
                 .collect(),
             early: VecDeque::new(),
             resting: None,
-            starved: false,
+            starvation: Starvation::default(),
             wanted: false,
             stopped: false,
         }
@@ -130,7 +125,6 @@ impl<P: Protocol, F: Fn(&Peer) -> P> Driver<F, P> {
                         }
                     }
                 };
-                self.listeners.starved = false;
                 if self.has_room() {
                     self.open(stream, peer);
                 } else {
@@ -139,23 +133,15 @@ impl<P: Protocol, F: Fn(&Peer) -> P> Driver<F, P> {
             }
             // The peer left while it waited in the backlog, or the kernel stops for no reason.
             Err(Errno::CONNABORTED | Errno::INTR | Errno::AGAIN | Errno::CANCELED) => {}
-            Err(error) => self.rest(&error.into()),
+            Err(error) => self.rest(error),
         }
     }
 
-    /// Out of descriptors or of memory: accepting would fail again at once, and the loop would spin
-    /// on it. Whoever waits stays in the backlog meanwhile.
-    fn rest(&mut self, error: &io::Error) {
-        if !self.listeners.starved {
-            self.listeners.starved = true;
-            log::warn!(
-                "no further connection can be accepted at {} open ones: {error}; trying again every \
-                 {REST:?} (raise the limit of descriptors, or set max_connections below it)",
-                self.open,
-            );
-        }
+    /// Out of descriptors or of memory.
+    fn rest(&mut self, error: Errno) {
+        self.listeners.starvation.no_connection(self.open, &error.into());
         if self.listeners.resting.is_none() {
-            let until = Tick::now().after(REST);
+            let until = Tick::now().after(Starvation::REST);
             // Any token serves: the timer is known by its id.
             self.listeners.resting = Some(self.shared.timers.insert(until, Token::new(0, 0)));
         }

@@ -460,6 +460,8 @@ impl<P: Protocol, F: Fn(&Peer) -> P> Driver<F, P> {
                 driven.tell(|connection, _, _| connection.close());
                 driven.settle()
             }),
+            Message::Adopt(stream, peer) => self.open(stream.into(), peer),
+            Message::Room => self.listeners.wanted = true,
             Message::Drain => self.drain(),
             Message::Stop => self.close_all(Closed::Stopped),
         }

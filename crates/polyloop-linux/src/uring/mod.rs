@@ -98,7 +98,7 @@ impl<F> UringServer<F> {
         if addresses.is_empty() {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "no address to listen on"));
         }
-        let ring = Ring::new().map_err(|error| explain(&error, forbidden()))?;
+        let ring = open_ring()?;
         let wake_up = WakeUp::new()?;
         let mailbox = Mailbox::new(wake_up.waker());
         let remotes = Remotes::new(mailbox.sender(), Arc::default());
@@ -143,6 +143,19 @@ impl<F> fmt::Debug for UringServer<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("UringServer").field("addresses", &self.addresses).finish_non_exhaustive()
     }
+}
+
+/// Looks whether this system has what a [`UringServer`] needs.
+///
+/// # Errors
+///
+/// `Unsupported`, with the reason, if it has not.
+pub fn check_uring() -> io::Result<()> {
+    open_ring().map(drop)
+}
+
+fn open_ring() -> io::Result<Ring> {
+    Ring::new().map_err(|error| explain(&error, forbidden()))
 }
 
 /// What the administrator says: 0 lets everybody use it, 1 only a group, 2 nobody.

@@ -1,0 +1,113 @@
+//! The names of this crate where the system is not Linux.
+
+use std::convert::Infallible;
+use std::io;
+use std::marker::PhantomData;
+use std::time::Duration;
+
+use polyloop::{
+    Address, Backend, Caps, Config, Events, Interest, Peer, Protocol, ServerHandle, Source,
+    ToAddresses, Token, Trigger, Waker,
+};
+
+/// epoll, which this system does not have: there is never one of these.
+#[derive(Debug)]
+pub enum EpollBackend {}
+
+impl EpollBackend {
+    /// Says that this system has no epoll.
+    ///
+    /// # Errors
+    ///
+    /// `Unsupported`, always.
+    pub fn new(_: Trigger) -> io::Result<EpollBackend> {
+        let message = "epoll: Linux only; the mio backend has what is closest to it here";
+        Err(io::Error::new(io::ErrorKind::Unsupported, message))
+    }
+}
+
+impl Backend for EpollBackend {
+    fn name(&self) -> &'static str {
+        match *self {}
+    }
+
+    fn caps(&self) -> Caps {
+        match *self {}
+    }
+
+    fn register<S: Source + ?Sized>(&mut self, _: &mut S, _: Token, _: Interest) -> io::Result<()> {
+        match *self {}
+    }
+
+    fn reregister<S: Source + ?Sized>(
+        &mut self,
+        _: &mut S,
+        _: Token,
+        _: Interest,
+    ) -> io::Result<()> {
+        match *self {}
+    }
+
+    fn deregister<S: Source + ?Sized>(&mut self, _: &mut S) -> io::Result<()> {
+        match *self {}
+    }
+
+    fn poll(&mut self, _: &mut Events, _: Option<Duration>) -> io::Result<()> {
+        match *self {}
+    }
+
+    fn waker(&self) -> Waker {
+        match *self {}
+    }
+}
+
+/// Says that this system has no io_uring.
+///
+/// # Errors
+///
+/// `Unsupported`, always.
+pub fn check_uring() -> io::Result<()> {
+    Err(io::Error::new(io::ErrorKind::Unsupported, "uring: Linux only"))
+}
+
+/// A server on io_uring, which this system does not have: there is never one of these.
+#[derive(Debug)]
+pub struct UringServer<F>(Infallible, PhantomData<F>);
+
+impl<F> UringServer<F> {
+    /// Says that this system has no io_uring.
+    ///
+    /// # Errors
+    ///
+    /// `Unsupported`, always.
+    pub fn bind<P: Protocol>(_: impl ToAddresses, _: Config, _: F) -> io::Result<UringServer<F>>
+    where
+        F: Fn(&Peer) -> P,
+    {
+        check_uring().map(|()| unreachable!("there is none"))
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn addresses(&self) -> &[Address] {
+        match self.0 {}
+    }
+
+    /// Makes a handle.
+    #[must_use]
+    pub fn handle(&self) -> ServerHandle {
+        match self.0 {}
+    }
+
+    /// Serves.
+    ///
+    /// # Errors
+    ///
+    /// None.
+    pub fn run<P: Protocol>(self) -> io::Result<()>
+    where
+        F: Fn(&Peer) -> P,
+    {
+        match self.0 {}
+    }
+}
