@@ -137,11 +137,11 @@ fn reset(peer: &Peer) {
 /// priority data, and now and then leaves the second part where it is until more arrives.
 #[test]
 fn an_out_of_band_byte_hides_nothing() {
-    let mut peers: Vec<(&str, &[&str])> = vec![
-        (env!("CARGO_BIN_EXE_bare_mio"), &[]),
-        (env!("CARGO_BIN_EXE_bare_poll"), &[]),
-        (env!("CARGO_BIN_EXE_bare_thread"), &[]),
-    ];
+    let mut peers: Vec<(&str, &[&str])> =
+        vec![(env!("CARGO_BIN_EXE_bare_mio"), &[]), (env!("CARGO_BIN_EXE_bare_thread"), &[])];
+    if cfg!(unix) {
+        peers.push((env!("CARGO_BIN_EXE_bare_poll"), &[]));
+    }
     if cfg!(target_os = "linux") {
         peers.push((env!("CARGO_BIN_EXE_bare_epoll"), &["--trigger", "level"]));
         peers.push((env!("CARGO_BIN_EXE_bare_epoll"), &["--trigger", "edge"]));
@@ -202,9 +202,13 @@ macro_rules! peers {
 
 peers! {
     bare_mio: bare_mio;
-    bare_poll: bare_poll;
     bare_thread: bare_thread;
     tokio_current_thread: tokio_current_thread;
+}
+
+#[cfg(unix)]
+peers! {
+    bare_poll: bare_poll;
 }
 
 #[cfg(target_os = "linux")]

@@ -186,9 +186,15 @@ fn resident_bytes() -> Option<u64> {
         .or_else(|| Some(memory_stats::memory_stats()?.physical_mem as u64))
 }
 
+/// Reads one of Linux's status files. Wine shows them to its programs, and they are its own.
+fn read_proc(path: &str) -> Option<String> {
+    let linux = cfg!(any(target_os = "linux", target_os = "android"));
+    linux.then(|| std::fs::read_to_string(path).ok()).flatten()
+}
+
 /// Reads the number behind `field` in one of Linux's status files; `None` where there is none.
 fn proc_field(path: &str, field: &str) -> Option<u64> {
-    let text = std::fs::read_to_string(path).ok()?;
+    let text = read_proc(path)?;
     let line = text.lines().find_map(|line| line.strip_prefix(field))?;
     line.split_whitespace().next()?.parse().ok()
 }
@@ -329,14 +335,13 @@ pub struct Machine {
 
 /// Describes the machine that this process runs on.
 pub fn machine() -> Machine {
-    let read = |path: &str| std::fs::read_to_string(path).ok();
-    let model = read("/proc/cpuinfo").and_then(|text| {
+    let model = read_proc("/proc/cpuinfo").and_then(|text| {
         let line = text.lines().find(|line| line.starts_with("model name"))?;
         Some(line.split_once(':')?.1.trim().to_owned())
     });
     Machine {
         system: std::env::consts::OS.to_owned(),
-        kernel: read("/proc/sys/kernel/osrelease").map(|text| text.trim().to_owned()),
+        kernel: read_proc("/proc/sys/kernel/osrelease").map(|text| text.trim().to_owned()),
         architecture: std::env::consts::ARCH.to_owned(),
         processor: model,
         processors: std::thread::available_parallelism().map_or(1, usize::from),
