@@ -91,6 +91,7 @@ fn run(
         listening: listener.address().to_string(),
         raised_descriptor_limit,
         pinned: arguments.pin,
+        ..Listening::default()
     };
     serve::announce(&listening, arguments.control, counters)?;
     Ok(server(listener.into())?)

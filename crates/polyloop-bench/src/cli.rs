@@ -1,5 +1,6 @@
 //! The command line: what can be asked for, and what an error looks like.
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -7,7 +8,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 
 use polyloop::Address;
-use polyloop_models::Model;
+use polyloop_models::{Model, Options};
 
 use crate::control::Gate;
 use crate::{compare, load, serve, units};
@@ -83,6 +84,9 @@ struct CompareArgs {
     /// How long requests are made before each measurement
     #[arg(long, value_name = "TIME", default_value = "100ms", value_parser = units::parse_time)]
     warmup: Duration,
+    /// How many threads a pool has
+    #[arg(long, value_name = "N", default_value_t = Options::THREADS)]
+    threads: NonZeroUsize,
     /// Connections in every scenario, instead of its own number
     #[arg(long, value_name = "N", value_parser = parse_count)]
     connections: Option<usize>,
@@ -123,6 +127,9 @@ struct ServeArgs {
     /// How many connections may wait to be accepted
     #[arg(long, value_name = "N", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..))]
     backlog: u32,
+    /// How many threads a pool has
+    #[arg(long, value_name = "N", default_value_t = Options::THREADS)]
+    threads: NonZeroUsize,
     /// Answer a parent on standard input and output, and end with it
     #[arg(long)]
     control: bool,
@@ -232,6 +239,7 @@ fn run_serve(args: ServeArgs) -> anyhow::Result<()> {
         protocol: args.protocol,
         listen: args.listen,
         backlog: args.backlog,
+        threads: args.threads,
         control: args.control,
         pin: args.pin,
     })
@@ -281,6 +289,7 @@ fn run_compare(args: CompareArgs) -> anyhow::Result<()> {
         rounds: args.rounds,
         duration: args.duration,
         warmup: args.warmup,
+        threads: args.threads,
         connections: args.connections,
         active: args.active,
         baseline: args.baseline,

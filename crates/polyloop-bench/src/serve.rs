@@ -1,11 +1,13 @@
 //! `polyloop serve`: one server on one model.
 
+use std::num::NonZeroUsize;
+
 use anyhow::Context;
 use polyloop::{Address, Config, Connection};
-use polyloop_models::Model;
+use polyloop_models::{Model, Options};
 
 use crate::cli::Usage;
-use crate::control::{self, Counters, Listening, SYSTEM_CALLS};
+use crate::control::{Answers, Counters, Listening, SYSTEM_CALLS};
 use crate::process;
 
 /// The protocols that can be served.
@@ -22,6 +24,8 @@ pub struct Settings {
     pub listen: Address,
     /// How many connections may wait to be accepted.
     pub backlog: u32,
+    /// How many threads a pool has.
+    pub threads: NonZeroUsize,
     /// A parent talks to this server through its standard input and output.
     pub control: bool,
     /// The processor to run on.
@@ -45,10 +49,12 @@ impl polyloop::Protocol for Echo {
 /// An unknown protocol ([`Usage`]), an address that cannot be listened on, or a failure of the
 /// server itself.
 pub fn run(settings: &Settings) -> anyhow::Result<()> {
-    let config = Config { backlog: settings.backlog, ..Config::default() };
+    let mut options = Options::from(Config { backlog: settings.backlog, ..Config::default() });
+    options.threads = settings.threads;
+    let at_once = settings.model.connections_at_once(&options);
     let raised_descriptor_limit = prepare(settings.pin)?;
     let server = match settings.protocol.as_str() {
-        "echo" => settings.model.bind(&settings.listen, config, |_peer| Echo)?,
+        "echo" => settings.model.bind(&settings.listen, options, |_peer| Echo)?,
         other => {
             let names = PROTOCOLS.join(", ");
             return Err(Usage(format!("there is no protocol {other:?}; there are: {names}")).into());
@@ -58,14 +64,24 @@ pub fn run(settings: &Settings) -> anyhow::Result<()> {
         listening: server.addresses()[0].to_string(),
         raised_descriptor_limit,
         pinned: settings.pin,
+        at_once,
+        counts_late: settings.model.forks(),
     };
     let handle = server.handle();
-    announce(&listening, settings.control, move || {
+    let counters = move || {
         let counts = handle.counts();
         let named = counts.named().into_iter().chain([(SYSTEM_CALLS, counts.system_calls())]);
         Some(named.map(|(name, count)| (name.to_owned(), count)).collect())
-    })?;
-    server.run().with_context(|| format!("{} failed", settings.model))
+    };
+    let served = if settings.control && settings.model.forks() {
+        let answers = Answers::begin(listening, counters)?;
+        let attendant = answers.from_the_accept_loop(server.handle())?;
+        server.run_with(attendant)
+    } else {
+        announce(&listening, settings.control, counters)?;
+        server.run()
+    };
+    served.with_context(|| format!("{} failed", settings.model))
 }
 
 /// Prepares this process to serve: raises its descriptor limit and pins it.
@@ -96,7 +112,7 @@ pub fn announce(
     counters: impl Fn() -> Option<Counters> + Send + 'static,
 ) -> anyhow::Result<()> {
     if control {
-        control::answer(listening, counters)?;
+        Answers::begin(listening.clone(), counters)?.on_a_thread()?;
         return Ok(());
     }
     println!("listening on {}", listening.listening);

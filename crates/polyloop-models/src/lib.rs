@@ -22,12 +22,19 @@
 //! # Ok(())
 //! # }
 //! ```
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 mod blocking;
+#[cfg(unix)]
+mod fork;
 mod iterative;
 mod options;
 mod pool;
+#[cfg(unix)]
+mod process;
+#[cfg(not(unix))]
+#[path = "process_elsewhere.rs"]
+mod process;
 mod spin;
 mod thread;
 
@@ -41,6 +48,7 @@ use polyloop::{
 use polyloop_select::PollBackend;
 
 pub use options::Options;
+pub use process::Attendant;
 
 /// How one server holds many connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -54,6 +62,8 @@ pub enum Model {
     Mio,
     /// One loop on poll(2), on Windows WSAPoll.
     Poll,
+    /// A process for each connection, which blocks; Unix only.
+    Process,
     /// A thread for each connection, which blocks.
     Thread,
     /// A fixed number of threads that block, each with a connection at a time.
@@ -62,8 +72,15 @@ pub enum Model {
 
 impl Model {
     /// Every model, in the order in which tables show them.
-    pub const ALL: &'static [Model] =
-        &[Model::Iterative, Model::Spin, Model::Thread, Model::Pool, Model::Poll, Model::Mio];
+    pub const ALL: &'static [Model] = &[
+        Model::Iterative,
+        Model::Spin,
+        Model::Process,
+        Model::Thread,
+        Model::Pool,
+        Model::Poll,
+        Model::Mio,
+    ];
 
     /// The name on the command line, in results and in tables.
     #[must_use]
@@ -71,6 +88,7 @@ impl Model {
         match self {
             Model::Iterative => "iterative",
             Model::Spin => "spin",
+            Model::Process => "process",
             Model::Thread => "thread",
             Model::Pool => "pool",
             Model::Poll => "poll",
@@ -84,6 +102,7 @@ impl Model {
         match self {
             Model::Iterative => "one connection at a time, the others wait in the backlog",
             Model::Spin => "every socket asked again and again, without any multiplexer",
+            Model::Process => "a process for each connection, which blocks",
             Model::Thread => "a thread for each connection, which blocks",
             Model::Pool => "a fixed number of threads, each with one connection at a time",
             Model::Poll => "one loop on poll(2), WSAPoll on Windows",
@@ -116,6 +135,7 @@ impl Model {
         match self {
             Model::Iterative => iterative::bind(addresses, config, factory),
             Model::Spin => spin::bind(addresses, config, factory),
+            Model::Process => process::bind(addresses, config, factory),
             Model::Thread => thread::bind(addresses, config, factory),
             Model::Pool => pool::bind(addresses, config, threads, factory),
             Model::Poll => on_loop(PollBackend::new()?, addresses, config, factory),
@@ -132,6 +152,13 @@ impl Model {
             Model::Pool => Some(options.threads.get()),
             _ => None,
         }
+    }
+
+    /// Whether it forks, and so has to be the only thread of its process: who wants to look after
+    /// something else there is an [`Attendant`].
+    #[must_use]
+    pub fn forks(self) -> bool {
+        self == Model::Process
     }
 }
 
@@ -151,7 +178,7 @@ where
     Ok(BoundServer {
         addresses: server.addresses().to_vec(),
         handle: server.handle(),
-        run: Box::new(move || server.run()),
+        run: Box::new(move |_| server.run()),
     })
 }
 
@@ -187,7 +214,7 @@ impl FromStr for Model {
 pub struct BoundServer {
     addresses: Vec<Address>,
     handle: ServerHandle,
-    run: Box<dyn FnOnce() -> io::Result<()> + Send>,
+    run: Box<dyn FnOnce(Option<Attendant>) -> io::Result<()> + Send>,
 }
 
 impl BoundServer {
@@ -209,7 +236,18 @@ impl BoundServer {
     ///
     /// What the model's mechanism says. What goes wrong with one connection ends that one only.
     pub fn run(self) -> io::Result<()> {
-        (self.run)()
+        (self.run)(None)
+    }
+
+    /// As [`run`](BoundServer::run), of a model that [forks](Model::forks), with somebody who looks
+    /// after something else meanwhile. To the other models the attendant is a stranger, whom they
+    /// never call: with them, that is what threads are for.
+    ///
+    /// # Errors
+    ///
+    /// As [`run`](BoundServer::run).
+    pub fn run_with(self, attendant: Attendant) -> io::Result<()> {
+        (self.run)(Some(attendant))
     }
 }
 
@@ -235,7 +273,7 @@ mod tests {
         let message = "fork".parse::<Model>().unwrap_err().to_string();
         assert_eq!(
             message,
-            "there is no model \"fork\"; there are: iterative, spin, thread, pool, poll, mio"
+            "there is no model \"fork\"; there are: iterative, spin, process, thread, pool, poll, mio"
         );
     }
 }

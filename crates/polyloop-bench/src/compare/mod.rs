@@ -15,6 +15,7 @@ pub mod table;
 pub use plan::{Contestant, Scenario};
 pub use save::Results;
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -42,6 +43,8 @@ pub struct Settings {
     pub duration: Duration,
     /// How long requests are made before each measurement.
     pub warmup: Duration,
+    /// How many threads a pool has.
+    pub threads: NonZeroUsize,
     /// Connections in every scenario, instead of its own number.
     pub connections: Option<usize>,
     /// How many of them make requests, instead of the scenario's share.

@@ -74,12 +74,13 @@ pub struct Contestant {
 }
 
 impl Contestant {
-    fn model(name: &str) -> Self {
-        Contestant {
-            name: name.to_owned(),
-            program: PathBuf::new(),
-            arguments: ["serve", "--model", name, "--protocol", "echo"].map(str::to_owned).into(),
+    fn model(model: Model, settings: &Settings) -> Self {
+        let arguments = ["serve", "--model", model.name(), "--protocol", "echo"];
+        let mut arguments = arguments.map(str::to_owned).to_vec();
+        if model == Model::Pool {
+            arguments.extend(["--threads".to_owned(), settings.threads.to_string()]);
         }
+        Contestant { name: model.name().to_owned(), program: PathBuf::new(), arguments }
     }
 }
 
@@ -107,7 +108,7 @@ impl Plan {
         for name in &settings.models {
             let model: Model =
                 name.parse().map_err(|unknown: UnknownModel| Usage(unknown.to_string()))?;
-            contestants.push(Contestant::model(model.name()));
+            contestants.push(Contestant::model(model, settings));
         }
         contestants.extend(settings.peers.iter().cloned());
         if let Some(twice) = first_twice(contestants.iter().map(|contestant| &contestant.name)) {
@@ -202,6 +203,7 @@ mod tests {
             rounds: 6,
             duration: Duration::from_secs(1),
             warmup: Duration::ZERO,
+            threads: polyloop_models::Options::THREADS,
             connections: None,
             active: None,
             baseline: None,
@@ -252,7 +254,7 @@ mod tests {
             change(&mut settings);
             Plan::new(&settings, 1).unwrap_err().0
         };
-        assert!(fails(|s| s.models[0] = "kqueue".into()).contains("mio, poll, thread"));
+        assert!(fails(|s| s.models[0] = "kqueue".into()).contains("poll, mio"));
         assert!(fails(|s| s.scenarios[0] = "busy".into()).contains("active, idle, short"));
         assert!(fails(|s| s.baseline = Some("poll".into())).contains("not among"));
         assert!(fails(|s| s.models.clear()).contains("nothing to compare"));
