@@ -162,6 +162,19 @@ macro_rules! protocol_test {
     };
 }
 
+macro_rules! functions {
+    (exchanges { $($exchange:ident)* } whole { $($whole:ident)* } unix { $($unix:ident)* }) => {
+        &[
+            $((stringify!($exchange), super::$exchange),)*
+            $((stringify!($whole), super::$whole),)*
+            $(#[cfg(unix)] (stringify!($unix), super::$unix),)*
+        ]
+    };
+}
+
+/// Every scenario by its name.
+pub(super) const SCENARIOS: &[(&str, fn(&super::Scene))] = with_protocol_scenarios!(functions! {});
+
 #[cfg(test)]
 macro_rules! names {
     ($($group:ident { $($scenario:ident)* })*) => { &[$($(stringify!($scenario),)*)*] };
