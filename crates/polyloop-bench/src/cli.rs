@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
-use polyloop::Address;
-use polyloop_models::{Model, Options};
+use polyloop::{Address, Config};
+use polyloop_models::{Model, Variant};
 
 use crate::control::Gate;
+use crate::protocols::{Builtin, Cost};
 use crate::{compare, load, serve, units};
 
 /// A mistake in what was asked for, as opposed to a failure in doing it: exit code 2.
@@ -39,6 +40,7 @@ impl std::error::Error for Usage {}
 Examples:\n  \
 polyloop                                  compare all models in under 90 seconds\n  \
 polyloop --models mio,poll --rounds 21    compare two of them more closely\n  \
+polyloop --models epoll,epoll:edge        compare two variants of one model\n  \
 polyloop serve --model mio --listen 127.0.0.1:7000\n  \
 polyloop load --target 127.0.0.1:7000 --connections 64 --duration 5s"
 )]
@@ -55,7 +57,7 @@ enum Command {
     Compare(Box<CompareArgs>),
     /// Serve a protocol with one model
     Serve(ServeArgs),
-    /// Load an echo server and check every byte that comes back
+    /// Load a server and check every byte of its answers
     Load(LoadArgs),
 }
 
@@ -63,15 +65,26 @@ enum Command {
 #[command(after_help = "Examples:\n  \
 polyloop compare\n  \
 polyloop compare --scenarios idle --connections 9064 --active 64\n  \
-polyloop compare --models mio --peer bare-mio=target/release/bare_mio --rounds 12\n\n\
+polyloop compare --models mio --peer bare-mio=target/release/bare_mio --rounds 12\n  \
+polyloop compare --models mio,thread --scenarios active --protocol work --sleep 1ms\n\n\
 The children are started with --control; a peer must understand --listen, --backlog, --control and --pin.")]
 struct CompareArgs {
-    /// The models to compare, separated by commas; an empty list compares peers only
-    #[arg(long, value_name = "NAMES", value_delimiter = ',', default_value = "mio,poll,thread")]
+    /// The models to compare, separated by commas, with settings behind colons; all for every one,
+    /// an empty list for peers only
+    #[arg(
+        long,
+        value_name = "NAMES",
+        value_delimiter = ',',
+        default_value = "poll,epoll,mio,thread"
+    )]
     models: Vec<String>,
+    #[command(flatten)]
+    settings: ModelArgs,
     /// Another server to compare with
     #[arg(long, value_name = "NAME=PROGRAM[,ARG...]", value_parser = parse_peer)]
     peer: Vec<compare::Contestant>,
+    #[command(flatten)]
+    protocol: ProtocolArgs,
     /// The scenarios, separated by commas: active, idle, short
     #[arg(long, value_name = "NAMES", value_delimiter = ',', default_value = "active,idle,short")]
     scenarios: Vec<String>,
@@ -84,9 +97,6 @@ struct CompareArgs {
     /// How long requests are made before each measurement
     #[arg(long, value_name = "TIME", default_value = "100ms", value_parser = units::parse_time)]
     warmup: Duration,
-    /// How many threads a pool has
-    #[arg(long, value_name = "N", default_value_t = Options::THREADS)]
-    threads: NonZeroUsize,
     /// Connections in every scenario, instead of its own number
     #[arg(long, value_name = "N", value_parser = parse_count)]
     connections: Option<usize>,
@@ -110,26 +120,49 @@ struct CompareArgs {
     json: bool,
 }
 
+/// What only some models know. Each stands for a setting behind the name of such a model.
 #[derive(Args, Debug)]
-#[command(after_help = "Examples:\n  \
-polyloop serve --model mio --listen 127.0.0.1:7000     then, elsewhere: nc 127.0.0.1 7000\n  \
-RUST_LOG=polyloop=debug polyloop serve --model poll    shows what the loop does")]
+struct ModelArgs {
+    /// How many threads a pool has [default: 8]
+    #[arg(long, value_name = "N")]
+    threads: Option<NonZeroUsize>,
+    /// How epoll tells readiness: for as long as it lasts, or once when it begins [default: level]
+    #[arg(long, value_name = "level|edge", value_parser = ["level", "edge"], hide_possible_values = true)]
+    trigger: Option<String>,
+}
+
+impl ModelArgs {
+    /// The settings that were given, each with its flag.
+    fn given(&self) -> Vec<(&'static str, String)> {
+        let mut given = Vec::new();
+        given.extend(self.threads.map(|threads| ("--threads", format!("threads={threads}"))));
+        given.extend(self.trigger.iter().map(|trigger| ("--trigger", trigger.clone())));
+        given
+    }
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = serve_help())]
 struct ServeArgs {
-    /// The model that holds the connections
-    #[arg(long, value_name = "NAME", default_value_t = Model::Mio)]
-    model: Model,
-    /// The protocol that is served
-    #[arg(long, value_name = "NAME", default_value = "echo")]
-    protocol: String,
+    /// The model that holds the connections, with settings of its own behind colons
+    #[arg(long, value_name = "NAME[:SETTING]", default_value_t = Variant::from(Model::Mio))]
+    model: Variant,
+    #[command(flatten)]
+    settings: ModelArgs,
+    #[command(flatten)]
+    protocol: ProtocolArgs,
     /// Where to listen; port 0 takes a free one
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:7000", value_parser = units::parse_address)]
     listen: Address,
     /// How many connections may wait to be accepted
     #[arg(long, value_name = "N", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..))]
     backlog: u32,
-    /// How many threads a pool has
-    #[arg(long, value_name = "N", default_value_t = Options::THREADS)]
-    threads: NonZeroUsize,
+    /// How long a connection may stay without a byte in either direction; 0 is for ever
+    #[arg(long, value_name = "TIME", default_value = "5m", value_parser = units::parse_time)]
+    idle_timeout: Duration,
+    /// How long a message may stand unfinished; 0 is for ever
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = units::parse_time)]
+    read_timeout: Duration,
     /// Answer a parent on standard input and output, and end with it
     #[arg(long)]
     control: bool,
@@ -138,17 +171,76 @@ struct ServeArgs {
     pin: Option<usize>,
 }
 
+/// The examples and lists under the help of `serve`.
+fn serve_help() -> String {
+    let mut help = String::from(
+        "Examples:\n  \
+polyloop serve --model mio --listen 127.0.0.1:7000     then, elsewhere: nc 127.0.0.1 7000\n  \
+polyloop serve --model epoll --trigger edge            the same as --model epoll:edge\n  \
+polyloop serve --model poll --protocol http            then: curl http://127.0.0.1:7000/hello\n  \
+polyloop serve --model thread --protocol work --sleep 2ms\n  \
+RUST_LOG=polyloop=debug polyloop serve --model poll    shows what the loop does\n\nModels:\n",
+    );
+    for model in Model::ALL {
+        let settings = match model.settings() {
+            "" => String::new(),
+            settings => format!(" (settings: {settings})"),
+        };
+        help += &format!("  {:10}{}{settings}\n", model.name(), model.summary());
+    }
+    help += "\nProtocols:\n";
+    for protocol in Builtin::ALL {
+        help += &format!("  {:10}{}\n", protocol.name(), protocol.summary());
+    }
+    help
+}
+
+/// What connections say.
+#[derive(Args, Debug)]
+struct ProtocolArgs {
+    /// What connections say: echo, line, frames, http or work
+    #[arg(long, value_name = "NAME", default_value_t = Builtin::Echo)]
+    protocol: Builtin,
+    /// The processor time that a request of the protocol work takes
+    #[arg(long, value_name = "TIME", value_parser = units::parse_time)]
+    work: Option<Duration>,
+    /// How long a request of the protocol work sleeps, after it has worked
+    #[arg(long, value_name = "TIME", value_parser = units::parse_time)]
+    sleep: Option<Duration>,
+}
+
+impl ProtocolArgs {
+    /// What a request of `work` takes.
+    fn cost(&self) -> Result<Cost, Usage> {
+        let given = self.work.is_some() || self.sleep.is_some();
+        match (self.protocol == Builtin::Work, given) {
+            (true, false) => {
+                Err(Usage("work takes some time: say --work 2ms or --sleep 2ms".into()))
+            }
+            (false, true) => Err(Usage("--work and --sleep go with --protocol work".into())),
+            _ => Ok(Cost {
+                work: self.work.unwrap_or_default(),
+                sleep: self.sleep.unwrap_or_default(),
+            }),
+        }
+    }
+}
+
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  \
 polyloop load --target 127.0.0.1:7000\n  \
 polyloop load --target 127.0.0.1:7000 --connections 1000 --active 10 --duration 10s\n  \
 polyloop load --target 127.0.0.1:7000 --rate 20000     latency that no slow server can hide\n  \
-polyloop load --target 127.0.0.1:7000 --short          connect, one request, close\n\n\
+polyloop load --target 127.0.0.1:7000 --short          connect, one request, close\n  \
+polyloop load --target 127.0.0.1:7000 --protocol http\n\n\
 Every byte is checked. The exit code is 1 if one was wrong or nothing was answered.")]
 struct LoadArgs {
-    /// The echo server
+    /// The server
     #[arg(long, value_name = "ADDRESS", value_parser = units::parse_address)]
     target: Address,
+    /// What it speaks: echo, line, frames, http or work
+    #[arg(long, value_name = "NAME", default_value_t = Builtin::Echo)]
+    protocol: Builtin,
     /// Connections that are held at the same time
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = parse_count)]
     connections: usize,
@@ -234,12 +326,23 @@ pub fn explain(error: &clap::Error) -> ExitCode {
 }
 
 fn run_serve(args: ServeArgs) -> anyhow::Result<()> {
-    serve::run(&serve::Settings {
-        model: args.model,
-        protocol: args.protocol,
-        listen: args.listen,
+    let mut model = args.model;
+    for (flag, setting) in args.settings.given() {
+        model.add(&setting).map_err(|unknown| Usage(format!("{flag}: {unknown}")))?;
+    }
+    let deadline = |time: Duration| (!time.is_zero()).then_some(time);
+    let config = Config {
         backlog: args.backlog,
-        threads: args.threads,
+        idle: deadline(args.idle_timeout),
+        read: deadline(args.read_timeout),
+        ..Config::default()
+    };
+    serve::run(serve::Settings {
+        model,
+        protocol: args.protocol.protocol,
+        cost: args.protocol.cost()?,
+        listen: args.listen,
+        config,
         control: args.control,
         pin: args.pin,
     })
@@ -257,6 +360,7 @@ fn run_load(args: &LoadArgs) -> anyhow::Result<()> {
     let gate = if args.control { Gate::controlled()? } else { Gate::open() };
     let settings = load::Settings {
         target: args.target.clone(),
+        protocol: args.protocol,
         connections: args.connections,
         active,
         size: args.size,
@@ -283,13 +387,14 @@ fn run_load(args: &LoadArgs) -> anyhow::Result<()> {
 
 fn run_compare(args: CompareArgs) -> anyhow::Result<()> {
     let settings = compare::Settings {
-        models: args.models.into_iter().filter(|name| !name.is_empty()).collect(),
+        models: models(args.models, &args.settings)?,
         peers: args.peer,
+        protocol: args.protocol.protocol,
+        cost: args.protocol.cost()?,
         scenarios: args.scenarios,
         rounds: args.rounds,
         duration: args.duration,
         warmup: args.warmup,
-        threads: args.threads,
         connections: args.connections,
         active: args.active,
         baseline: args.baseline,
@@ -307,6 +412,25 @@ fn run_compare(args: CompareArgs) -> anyhow::Result<()> {
         None => Ok(()),
         Some(failure) => Err(anyhow::anyhow!(failure)),
     }
+}
+
+/// The models that are named, each with what was given for all that know it.
+fn models(names: Vec<String>, settings: &ModelArgs) -> Result<Vec<Variant>, Usage> {
+    let mut models = Vec::new();
+    for name in names.iter().filter(|name| !name.is_empty()) {
+        if name == "all" {
+            models.extend(Model::ALL.iter().map(|&model| Variant::from(model)));
+        } else {
+            models.push(name.parse::<Variant>().map_err(|unknown| Usage(unknown.to_string()))?);
+        }
+    }
+    for (flag, setting) in settings.given() {
+        let known = models.iter_mut().filter_map(|model| model.add(&setting).ok()).count();
+        if known == 0 {
+            return Err(Usage(format!("{flag} {setting}: none of the models has such a setting")));
+        }
+    }
+    Ok(models)
 }
 
 fn parse_count(text: &str) -> Result<usize, String> {
@@ -359,7 +483,22 @@ mod tests {
         let cli = Cli::try_parse_from(["polyloop", "--rounds", "9"]).unwrap();
         assert!(cli.command.is_none());
         assert_eq!(cli.compare.rounds, 9);
-        assert_eq!(cli.compare.models, ["mio", "poll", "thread"]);
+        assert_eq!(cli.compare.models, ["poll", "epoll", "mio", "thread"]);
+    }
+
+    #[test]
+    fn a_setting_for_all_goes_to_those_who_know_it_and_yields_to_their_own() {
+        let names = |arguments: &[&str]| {
+            let cli = Cli::try_parse_from([&["polyloop", "compare"], arguments].concat()).unwrap();
+            let Some(Command::Compare(args)) = cli.command else { panic!("compare was asked for") };
+            let models = models(args.models, &args.settings).map_err(|usage| usage.0)?;
+            Ok::<_, String>(models.iter().map(Variant::to_string).collect::<Vec<_>>())
+        };
+        assert_eq!(names(&["--models", ""]).unwrap(), [""; 0]);
+        assert_eq!(names(&["--models", "all"]).unwrap().len(), Model::ALL.len());
+        let given = names(&["--models", "mio,epoll,epoll:level", "--trigger", "edge"]).unwrap();
+        assert_eq!(given, ["mio", "epoll:edge", "epoll:edge:level"]);
+        assert!(names(&["--models", "mio", "--trigger", "edge"]).unwrap_err().contains("none"));
     }
 
     #[test]

@@ -1,71 +1,50 @@
 //! `polyloop serve`: one server on one model.
 
-use std::num::NonZeroUsize;
-
 use anyhow::Context;
-use polyloop::{Address, Config, Connection};
-use polyloop_models::{Model, Options};
+use polyloop::{Address, Config};
+use polyloop_models::Variant;
 
-use crate::cli::Usage;
 use crate::control::{Answers, Counters, Listening, SYSTEM_CALLS};
 use crate::process;
-
-/// The protocols that can be served.
-pub const PROTOCOLS: &[&str] = &["echo"];
+use crate::protocols::{Builtin, Cost};
 
 /// What shall be served, and how.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// How connections are held.
-    pub model: Model,
-    /// The name of a protocol, one of [`PROTOCOLS`].
-    pub protocol: String,
+    pub model: Variant,
+    /// What connections say.
+    pub protocol: Builtin,
+    /// What a request of [`Work`](crate::protocols::Work) takes.
+    pub cost: Cost,
     /// Where to listen.
     pub listen: Address,
-    /// How many connections may wait to be accepted.
-    pub backlog: u32,
-    /// How many threads a pool has.
-    pub threads: NonZeroUsize,
+    /// Backlog, deadlines and limits.
+    pub config: Config,
     /// A parent talks to this server through its standard input and output.
     pub control: bool,
     /// The processor to run on.
     pub pin: Option<usize>,
 }
 
-/// Says back what it hears.
-struct Echo;
-
-impl polyloop::Protocol for Echo {
-    fn received(&mut self, connection: &mut Connection<'_>, input: &[u8]) -> usize {
-        connection.send(input);
-        input.len()
-    }
-}
-
 /// Serves until the process ends.
 ///
 /// # Errors
 ///
-/// An unknown protocol ([`Usage`]), an address that cannot be listened on, or a failure of the
+/// An address that cannot be listened on, a model that this system lacks, or a failure of the
 /// server itself.
-pub fn run(settings: &Settings) -> anyhow::Result<()> {
-    let mut options = Options::from(Config { backlog: settings.backlog, ..Config::default() });
-    options.threads = settings.threads;
-    let at_once = settings.model.connections_at_once(&options);
+pub fn run(settings: Settings) -> anyhow::Result<()> {
     let raised_descriptor_limit = prepare(settings.pin)?;
-    let server = match settings.protocol.as_str() {
-        "echo" => settings.model.bind(&settings.listen, options, |_peer| Echo)?,
-        other => {
-            let names = PROTOCOLS.join(", ");
-            return Err(Usage(format!("there is no protocol {other:?}; there are: {names}")).into());
-        }
-    };
+    let Settings { model, protocol, cost, listen, config, .. } = settings;
+    let options = model.options(config);
+    let at_once = model.model().connections_at_once(&options);
+    let server = protocol.bind(model.model(), listen, options, cost)?;
     let listening = Listening {
         listening: server.addresses()[0].to_string(),
         raised_descriptor_limit,
         pinned: settings.pin,
         at_once,
-        counts_late: settings.model.forks(),
+        counts_late: model.model().forks(),
     };
     let handle = server.handle();
     let counters = move || {
@@ -73,7 +52,7 @@ pub fn run(settings: &Settings) -> anyhow::Result<()> {
         let named = counts.named().into_iter().chain([(SYSTEM_CALLS, counts.system_calls())]);
         Some(named.map(|(name, count)| (name.to_owned(), count)).collect())
     };
-    let served = if settings.control && settings.model.forks() {
+    let served = if settings.control && model.model().forks() {
         let answers = Answers::begin(listening, counters)?;
         let attendant = answers.from_the_accept_loop(server.handle())?;
         server.run_with(attendant)
@@ -81,7 +60,7 @@ pub fn run(settings: &Settings) -> anyhow::Result<()> {
         announce(&listening, settings.control, counters)?;
         server.run()
     };
-    served.with_context(|| format!("{} failed", settings.model))
+    served.with_context(|| format!("{model} failed"))
 }
 
 /// Prepares this process to serve: raises its descriptor limit and pins it.

@@ -10,6 +10,7 @@ test_model!(process: Model::Process);
 test_model!(thread: Model::Thread);
 test_model!(pool: Model::Pool);
 test_model!(poll: Model::Poll);
+test_model!(epoll: Model::Epoll);
 test_model!(mio: Model::Mio);
 
 /// A model without a line above would be tested by nobody.
@@ -54,7 +55,7 @@ mod random_pieces {
     #[test]
     fn give_the_same_lines_on_every_model() {
         // A server that forks is started for a scenario of the list.
-        for &model in Model::ALL.iter().filter(|model| !model.forks()) {
+        for model in Model::here().filter(|model| !model.forks()) {
             watchdog::run("random pieces", move || give_the_same_lines(model));
         }
     }

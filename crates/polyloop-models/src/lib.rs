@@ -14,7 +14,7 @@
 //! }
 //!
 //! # fn main() -> std::io::Result<()> {
-//! for &model in Model::ALL {
+//! for model in Model::here() {
 //!     let server = model.bind("127.0.0.1:0", Config::default(), |_peer| Echo)?;
 //! #   server.handle().stop();
 //!     server.run()?;
@@ -44,10 +44,12 @@ use std::str::FromStr;
 
 use polyloop::{
     Address, Backend, Config, MioBackend, Peer, Protocol, Server, ServerHandle, ToAddresses,
+    Trigger,
 };
+use polyloop_linux::EpollBackend;
 use polyloop_select::PollBackend;
 
-pub use options::Options;
+pub use options::{Options, Variant};
 pub use process::Attendant;
 
 /// How one server holds many connections.
@@ -58,16 +60,18 @@ pub enum Model {
     Iterative,
     /// Sockets that do not block, asked again and again without any multiplexer.
     Spin,
-    /// One loop on mio: edge-triggered epoll, kqueue or AFD.
-    Mio,
-    /// One loop on poll(2), on Windows WSAPoll.
-    Poll,
     /// A process for each connection, which blocks; Unix only.
     Process,
     /// A thread for each connection, which blocks.
     Thread,
     /// A fixed number of threads that block, each with a connection at a time.
     Pool,
+    /// One loop on poll(2), on Windows WSAPoll.
+    Poll,
+    /// One loop on epoll, level-triggered unless [`Options::trigger`] says otherwise.
+    Epoll,
+    /// One loop on mio: edge-triggered epoll, kqueue or AFD.
+    Mio,
 }
 
 impl Model {
@@ -79,8 +83,14 @@ impl Model {
         Model::Thread,
         Model::Pool,
         Model::Poll,
+        Model::Epoll,
         Model::Mio,
     ];
+
+    /// The models that this system has, in the same order.
+    pub fn here() -> impl Iterator<Item = Model> {
+        Model::ALL.iter().copied().filter(|model| model.check().is_ok())
+    }
 
     /// The name on the command line, in results and in tables.
     #[must_use]
@@ -92,6 +102,7 @@ impl Model {
             Model::Thread => "thread",
             Model::Pool => "pool",
             Model::Poll => "poll",
+            Model::Epoll => "epoll",
             Model::Mio => "mio",
         }
     }
@@ -102,11 +113,36 @@ impl Model {
         match self {
             Model::Iterative => "one connection at a time, the others wait in the backlog",
             Model::Spin => "every socket asked again and again, without any multiplexer",
-            Model::Process => "a process for each connection, which blocks",
+            Model::Process => "a process for each connection, which blocks; Unix only",
             Model::Thread => "a thread for each connection, which blocks",
             Model::Pool => "a fixed number of threads, each with one connection at a time",
             Model::Poll => "one loop on poll(2), WSAPoll on Windows",
+            Model::Epoll => "one loop on epoll, level-triggered or edge-triggered; Linux only",
             Model::Mio => "one loop on mio: edge-triggered epoll, kqueue or AFD",
+        }
+    }
+
+    /// What may stand behind the name and a colon, see [`Variant`]; empty if nothing may.
+    #[must_use]
+    pub fn settings(self) -> &'static str {
+        match self {
+            Model::Pool => "threads=8",
+            Model::Epoll => "level, edge",
+            _ => "",
+        }
+    }
+
+    /// Looks whether this system has the model.
+    ///
+    /// # Errors
+    ///
+    /// `Unsupported`, with what and why, if it has not; what the system says, if the model's
+    /// mechanism can't be opened.
+    pub fn check(self) -> io::Result<()> {
+        match self {
+            Model::Process => process::check(),
+            Model::Epoll => EpollBackend::new(Trigger::Level).map(drop),
+            _ => Ok(()),
         }
     }
 
@@ -115,8 +151,8 @@ impl Model {
     ///
     /// # Errors
     ///
-    /// An address can't be listened on, the model's mechanism can't be opened, or the options do not
-    /// fit the model.
+    /// An address can't be listened on, or the model's mechanism can't be opened: `Unsupported` if
+    /// this system does not have it.
     pub fn bind<P, F>(
         self,
         addresses: impl ToAddresses,
@@ -127,7 +163,7 @@ impl Model {
         P: Protocol + 'static,
         F: Fn(&Peer) -> P + Send + Sync + 'static,
     {
-        let Options { config, threads } = options.into();
+        let Options { config, trigger, threads } = options.into();
         let addresses = &addresses.to_addresses()?[..];
         if addresses.is_empty() {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "no address to listen on"));
@@ -139,6 +175,7 @@ impl Model {
             Model::Thread => thread::bind(addresses, config, factory),
             Model::Pool => pool::bind(addresses, config, threads, factory),
             Model::Poll => on_loop(PollBackend::new()?, addresses, config, factory),
+            Model::Epoll => on_loop(EpollBackend::new(trigger)?, addresses, config, factory),
             Model::Mio => on_loop(MioBackend::new()?, addresses, config, factory),
         }
     }
@@ -188,25 +225,38 @@ impl fmt::Display for Model {
     }
 }
 
-/// A name that no model has.
+/// A model or a setting that does not exist, and what there is instead.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct UnknownModel(String);
+pub struct Unknown(String);
 
-impl fmt::Display for UnknownModel {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Unknown {
+    fn model(name: &str) -> Unknown {
         let names: Vec<_> = Model::ALL.iter().map(|model| model.name()).collect();
-        write!(f, "there is no model {:?}; there are: {}", self.0, names.join(", "))
+        Unknown(format!("there is no model {name:?}; there are: {}", names.join(", ")))
+    }
+
+    fn setting(model: Model, setting: &str) -> Unknown {
+        Unknown(match model.settings() {
+            "" => format!("{model} has no setting {setting:?}, and no other"),
+            known => format!("{model} has no setting {setting:?}; it has: {known}"),
+        })
     }
 }
 
-impl std::error::Error for UnknownModel {}
+impl fmt::Display for Unknown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Unknown {}
 
 impl FromStr for Model {
-    type Err = UnknownModel;
+    type Err = Unknown;
 
-    fn from_str(name: &str) -> Result<Model, UnknownModel> {
+    fn from_str(name: &str) -> Result<Model, Unknown> {
         let found = Model::ALL.iter().find(|model| model.name() == name);
-        found.copied().ok_or_else(|| UnknownModel(name.to_owned()))
+        found.copied().ok_or_else(|| Unknown::model(name))
     }
 }
 
@@ -273,7 +323,47 @@ mod tests {
         let message = "fork".parse::<Model>().unwrap_err().to_string();
         assert_eq!(
             message,
-            "there is no model \"fork\"; there are: iterative, spin, process, thread, pool, poll, mio"
+            "there is no model \"fork\"; there are: iterative, spin, process, thread, pool, poll, epoll, mio"
         );
+    }
+
+    #[test]
+    fn a_setting_is_one_of_its_model() {
+        let unknown = |text: &str| text.parse::<Variant>().unwrap_err().to_string();
+        assert_eq!(unknown("epoll:both"), "epoll has no setting \"both\"; it has: level, edge");
+        assert_eq!(unknown("mio:edge"), "mio has no setting \"edge\", and no other");
+        assert!(unknown("pool:threads=0").contains("it has: threads=8"));
+        assert!(unknown("fork:edge").contains("there is no model \"fork\""));
+    }
+
+    #[test]
+    fn what_is_said_to_be_a_setting_is_one() {
+        for &model in Model::ALL {
+            for setting in model.settings().split(", ").filter(|setting| !setting.is_empty()) {
+                let text = format!("{model}:{setting}");
+                assert_eq!(text.parse::<Variant>().unwrap().to_string(), text);
+            }
+        }
+    }
+
+    #[test]
+    fn a_model_that_this_system_has_can_be_bound_and_no_other() {
+        struct Silent;
+        impl Protocol for Silent {
+            fn received(&mut self, _: &mut polyloop::Connection<'_>, input: &[u8]) -> usize {
+                input.len()
+            }
+        }
+        for &model in Model::ALL {
+            let bound = model.bind("127.0.0.1:0", Config::default(), |_peer| Silent);
+            match model.check() {
+                Ok(()) => drop(bound.unwrap()),
+                Err(error) => {
+                    assert_eq!(error.kind(), io::ErrorKind::Unsupported);
+                    assert_eq!(bound.unwrap_err().to_string(), error.to_string());
+                    assert!(error.to_string().starts_with(model.name()), "{error}");
+                }
+            }
+        }
     }
 }

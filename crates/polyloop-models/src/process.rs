@@ -59,6 +59,11 @@ where
     })
 }
 
+/// Every Unix forks.
+pub(crate) fn check() -> io::Result<()> {
+    Ok(())
+}
+
 /// What a server that forks looks after between its connections.
 pub struct Attendant {
     descriptor: OwnedFd,

@@ -22,6 +22,10 @@ impl Attendant {
     }
 }
 
+pub(crate) fn check() -> io::Result<()> {
+    Err(unsupported())
+}
+
 pub(crate) fn bind<P, F>(_: &[Address], _: Config, _: F) -> io::Result<BoundServer>
 where
     P: Protocol + 'static,

@@ -83,7 +83,7 @@ fn rounds(streams: &mut [TcpStream], rounds: usize) {
 fn an_echo_connection_allocates_nothing() {
     // What a child allocates, nobody else sees, and it may have no thread beside it: its driver is
     // that of the other models that block.
-    let models = || Model::ALL.iter().copied().filter(|model| !model.forks());
+    let models = || Model::here().filter(|model| !model.forks());
     for model in models() {
         let allocations = allocations(model, |_peer| Echo);
         assert_eq!(allocations, 0, "{model}, {ROUNDS} rounds");

@@ -15,15 +15,16 @@ pub mod table;
 pub use plan::{Contestant, Scenario};
 pub use save::Results;
 
-use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context;
 use indicatif::{ProgressBar, ProgressStyle};
+use polyloop_models::Variant;
 
 use crate::process;
+use crate::protocols::{Builtin, Cost};
 use cell::{Cell, Conditions};
 use plan::Plan;
 use save::Setup;
@@ -31,10 +32,14 @@ use save::Setup;
 /// What shall be compared, and how.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// The names of the models.
-    pub models: Vec<String>,
+    /// The models, each with its settings.
+    pub models: Vec<Variant>,
     /// Other servers.
     pub peers: Vec<Contestant>,
+    /// What connections say.
+    pub protocol: Builtin,
+    /// What a request of [`Work`](crate::protocols::Work) takes.
+    pub cost: Cost,
     /// The names of the scenarios.
     pub scenarios: Vec<String>,
     /// How often everything is measured.
@@ -43,8 +48,6 @@ pub struct Settings {
     pub duration: Duration,
     /// How long requests are made before each measurement.
     pub warmup: Duration,
-    /// How many threads a pool has.
-    pub threads: NonZeroUsize,
     /// Connections in every scenario, instead of its own number.
     pub connections: Option<usize>,
     /// How many of them make requests, instead of the scenario's share.
@@ -86,6 +89,7 @@ pub fn run(settings: &Settings) -> anyhow::Result<Results> {
         _ => (None, None),
     };
     let conditions = Conditions {
+        protocol: settings.protocol,
         program: std::env::current_exe().context("cannot find this program's own file")?,
         duration: settings.duration,
         warmup: settings.warmup,
@@ -100,6 +104,8 @@ pub fn run(settings: &Settings) -> anyhow::Result<Results> {
         started: now.to_string(),
         machine: process::machine(),
         setup: Setup {
+            protocol: settings.protocol,
+            cost: settings.cost,
             seed,
             rounds: settings.rounds,
             duration_s: settings.duration.as_secs_f64(),

@@ -55,15 +55,12 @@ pub(super) fn serve_here(server: BoundServer) -> ! {
             io::stdin().lock().read_line(&mut line).expect("it is readable");
             match line.trim() {
                 "drain" => handle.drain(),
+                "stop" => handle.stop(),
                 "counts" => say_counts(&handle),
-                // Without a scenario there is nothing to serve for.
-                _ => handle.stop(),
+                // The scenario is gone, and a child may be in the middle of what never ends.
+                _ => std::process::exit(0),
             }
-            if line.is_empty() {
-                ControlFlow::Break(())
-            } else {
-                ControlFlow::Continue(())
-            }
+            ControlFlow::Continue(())
         }
     });
     let attendant = attendant.expect("a test gives it a standard input");
