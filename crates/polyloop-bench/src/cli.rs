@@ -129,6 +129,14 @@ struct ModelArgs {
     /// How epoll tells readiness: for as long as it lasts, or once when it begins [default: level]
     #[arg(long, value_name = "level|edge", value_parser = ["level", "edge"], hide_possible_values = true)]
     trigger: Option<String>,
+    /// How many loops serve, each on a thread of its own
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
+    loops: Option<u32>,
+    /// Which loop takes a connection: the first accepts for all, or each listens on the same port
+    /// [default: round-robin]
+    #[arg(long, value_name = "round-robin|least-loaded|reuse-port",
+        value_parser = ["round-robin", "least-loaded", "reuse-port"], hide_possible_values = true)]
+    accept: Option<String>,
 }
 
 impl ModelArgs {
@@ -137,6 +145,8 @@ impl ModelArgs {
         let mut given = Vec::new();
         given.extend(self.threads.map(|threads| ("--threads", format!("threads={threads}"))));
         given.extend(self.trigger.iter().map(|trigger| ("--trigger", trigger.clone())));
+        given.extend(self.loops.map(|loops| ("--loops", format!("loops={loops}"))));
+        given.extend(self.accept.iter().map(|accept| ("--accept", accept.clone())));
         given
     }
 }

@@ -204,8 +204,8 @@ impl<P: Protocol, F: Fn(&Peer) -> P> Server<F> {
             if resting_until.is_some_and(|then| then <= now) {
                 resting_until = None;
             }
-            let room = self.config.max_connections.map_or(true, |limit| children.len() < limit);
-            let listens = room && resting_until.is_none();
+            let full = self.config.max_connections.is_some_and(|limit| children.len() >= limit);
+            let listens = !full && resting_until.is_none();
             let until = [overdue_at, resting_until].into_iter().flatten().min();
             let timeout = until.map(|then| then.since(now));
             let ready = self.wait(listens, attendant.as_ref(), timeout)?;

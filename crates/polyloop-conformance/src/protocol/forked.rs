@@ -40,7 +40,7 @@ pub fn serve_scenario() {
     let name = lively.unwrap_or(scenario);
     let found = super::list::SCENARIOS.iter().find(|(known, _)| *known == name);
     let (_, run) = found.expect("a test has a scenario's name");
-    run(&Scene { model, company });
+    run(&Scene { name: model.name(), model, setting: "", company });
 }
 
 /// Serves from the only thread of this process, until the scenario has it end.
@@ -92,11 +92,13 @@ pub(super) struct Once(UdpSocket);
 impl Once {
     pub(super) fn new(filled: bool) -> Once {
         let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port is free");
-        socket.set_nonblocking(true).expect("a socket can be made non-blocking");
         if filled {
             let to_itself = socket.local_addr().expect("it is bound");
             socket.send_to(b"!", to_itself).expect("there is room for one");
+            // A system under load delivers it later.
+            socket.peek(&mut [0]).expect("it is on its way");
         }
+        socket.set_nonblocking(true).expect("a socket can be made non-blocking");
         Once(socket)
     }
 

@@ -2,7 +2,6 @@
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
-use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -25,6 +24,15 @@ pub(crate) struct Served {
 }
 
 impl Scene {
+    /// The options of the model's variant.
+    pub(crate) fn options(&self, config: Config) -> Options {
+        let mut options = Options::from(config);
+        if !self.setting.is_empty() {
+            options.set(self.model, self.setting).expect("it is a setting of the model");
+        }
+        options
+    }
+
     /// Serves the protocol that `make` makes, with default limits.
     pub(crate) fn serve<P: Protocol + 'static>(
         &self,
@@ -58,7 +66,7 @@ impl Scene {
         }
         let companion_to_come = Once::new(lively);
         let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        let server = self.model.bind(any, options(config), move |peer| {
+        let server = self.model.bind(any, self.options(config), move |peer| {
             // The companion connects before anybody else knows the port.
             let protocol = (!companion_to_come.take()).then(&make);
             Watched::new(protocol, peer.ip().expect("TCP"), &witness)
@@ -75,15 +83,6 @@ impl Scene {
             lively,
         }
     }
-}
-
-/// More connections at once than any scenario has: what a pool does beyond that is its own test.
-pub(super) const THREADS: usize = 100;
-
-fn options(config: Config) -> Options {
-    let mut options = Options::from(config);
-    options.threads = NonZeroUsize::new(THREADS).expect("it is not zero");
-    options
 }
 
 /// A server of this process, or one that has its own.
