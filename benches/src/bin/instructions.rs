@@ -103,7 +103,7 @@ cargo run --release -p polyloop-benches --bin instructions -- mio mio/line mio/h
             Model::Spin | Model::Process => false,
             model => {
                 let at_once = model.connections_at_once(&variant.options(Config::default()));
-                !at_once.is_some_and(|at_once| at_once < CONNECTIONS)
+                at_once.is_none_or(|at_once| at_once >= CONNECTIONS)
             }
         });
         let ours = ours.map(|variant| Server::Ours(variant, Builtin::Echo));
