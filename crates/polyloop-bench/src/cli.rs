@@ -338,7 +338,7 @@ pub fn explain(error: &clap::Error) -> ExitCode {
 fn run_serve(args: ServeArgs) -> anyhow::Result<()> {
     let mut model = args.model;
     for (flag, setting) in args.settings.given() {
-        model.add(&setting).map_err(|unknown| Usage(format!("{flag}: {unknown}")))?;
+        model.add(&setting).map_err(|_| Usage(goes_with(flag, &setting, model.model())))?;
     }
     let deadline = |time: Duration| (!time.is_zero()).then_some(time);
     let config = Config {
@@ -422,6 +422,13 @@ fn run_compare(args: CompareArgs) -> anyhow::Result<()> {
         None => Ok(()),
         Some(failure) => Err(anyhow::anyhow!(failure)),
     }
+}
+
+/// Which models an option is for that `model` does not know.
+fn goes_with(flag: &str, setting: &str, model: Model) -> String {
+    let knows = |model: &&Model| Variant::from(**model).add(setting).is_ok();
+    let names: Vec<_> = Model::ALL.iter().filter(knows).map(|model| model.name()).collect();
+    format!("{flag} is not for {model}; it goes with --model {}", names.join(" or "))
 }
 
 /// The models that are named, each with what was given for all that know it.
