@@ -1,5 +1,6 @@
 //! The command line: what can be asked for, and what an error looks like.
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -122,6 +123,9 @@ struct CompareArgs {
 /// What only some models know. Each stands for a setting behind the name of such a model.
 #[derive(Args, Debug)]
 struct ModelArgs {
+    /// How many threads a pool has [default: 8]
+    #[arg(long, value_name = "N")]
+    threads: Option<NonZeroUsize>,
     /// How epoll tells readiness: for as long as it lasts, or once when it begins [default: level]
     #[arg(long, value_name = "level|edge", value_parser = ["level", "edge"], hide_possible_values = true)]
     trigger: Option<String>,
@@ -139,6 +143,7 @@ impl ModelArgs {
     /// The settings that were given, each with its flag.
     fn given(&self) -> Vec<(&'static str, String)> {
         let mut given = Vec::new();
+        given.extend(self.threads.map(|threads| ("--threads", format!("threads={threads}"))));
         given.extend(self.trigger.iter().map(|trigger| ("--trigger", trigger.clone())));
         given.extend(self.loops.map(|loops| ("--loops", format!("loops={loops}"))));
         given.extend(self.accept.iter().map(|accept| ("--accept", accept.clone())));
