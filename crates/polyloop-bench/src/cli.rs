@@ -121,6 +121,9 @@ struct ModelArgs {
     /// How epoll tells readiness: for as long as it lasts, or once when it begins [default: level]
     #[arg(long, value_name = "level|edge", value_parser = ["level", "edge"], hide_possible_values = true)]
     trigger: Option<String>,
+    /// Let select hold more descriptors than FD_SETSIZE
+    #[arg(long)]
+    select_unlimited: bool,
 }
 
 impl ModelArgs {
@@ -128,6 +131,9 @@ impl ModelArgs {
     fn given(&self) -> Vec<(&'static str, String)> {
         let mut given = Vec::new();
         given.extend(self.trigger.iter().map(|trigger| ("--trigger", trigger.clone())));
+        if self.select_unlimited {
+            given.push(("--select-unlimited", "unlimited".to_owned()));
+        }
         given
     }
 }
@@ -414,7 +420,7 @@ mod tests {
         let cli = Cli::try_parse_from(["polyloop", "--rounds", "9"]).unwrap();
         assert!(cli.command.is_none());
         assert_eq!(cli.compare.rounds, 9);
-        assert_eq!(cli.compare.models, ["poll", "epoll", "mio", "thread"]);
+        assert_eq!(cli.compare.models, ["select", "poll", "epoll", "mio", "thread"]);
     }
 
     #[test]

@@ -4,6 +4,7 @@ use polyloop_conformance::test_model;
 use polyloop_models::Model;
 
 test_model!(thread: Model::Thread);
+test_model!(select: Model::Select);
 test_model!(poll: Model::Poll);
 test_model!(epoll: Model::Epoll);
 test_model!(mio: Model::Mio);

@@ -36,7 +36,7 @@ use polyloop::{
     Trigger,
 };
 use polyloop_linux::EpollBackend;
-use polyloop_select::PollBackend;
+use polyloop_select::{PollBackend, SelectBackend};
 
 pub use options::{Options, Variant};
 pub use thread::ThreadServer;
@@ -47,6 +47,8 @@ pub use thread::ThreadServer;
 pub enum Model {
     /// A thread for each connection, which blocks.
     Thread,
+    /// One loop on select(2), within `FD_SETSIZE` unless [`Options::select_unlimited`] is set.
+    Select,
     /// One loop on poll(2), on Windows WSAPoll.
     Poll,
     /// One loop on epoll, level-triggered unless [`Options::trigger`] says otherwise.
@@ -57,7 +59,8 @@ pub enum Model {
 
 impl Model {
     /// Every model, in the order in which tables show them.
-    pub const ALL: &'static [Model] = &[Model::Thread, Model::Poll, Model::Epoll, Model::Mio];
+    pub const ALL: &'static [Model] =
+        &[Model::Thread, Model::Select, Model::Poll, Model::Epoll, Model::Mio];
 
     /// The models that this system has, in the same order.
     pub fn here() -> impl Iterator<Item = Model> {
@@ -69,6 +72,7 @@ impl Model {
     pub fn name(self) -> &'static str {
         match self {
             Model::Thread => "thread",
+            Model::Select => "select",
             Model::Poll => "poll",
             Model::Epoll => "epoll",
             Model::Mio => "mio",
@@ -80,6 +84,9 @@ impl Model {
     pub fn summary(self) -> &'static str {
         match self {
             Model::Thread => "a thread for each connection, which blocks",
+            Model::Select => {
+                "one loop on select(2), with room for FD_SETSIZE descriptors or for all"
+            }
             Model::Poll => "one loop on poll(2), WSAPoll on Windows",
             Model::Epoll => "one loop on epoll, level-triggered or edge-triggered; Linux only",
             Model::Mio => "one loop on mio: edge-triggered epoll, kqueue or AFD",
@@ -90,6 +97,7 @@ impl Model {
     #[must_use]
     pub fn settings(self) -> &'static str {
         match self {
+            Model::Select => "unlimited",
             Model::Epoll => "level, edge",
             Model::Thread | Model::Poll | Model::Mio => "",
         }
@@ -104,7 +112,7 @@ impl Model {
     pub fn check(self) -> io::Result<()> {
         match self {
             Model::Epoll => EpollBackend::new(Trigger::Level).map(drop),
-            Model::Thread | Model::Poll | Model::Mio => Ok(()),
+            Model::Thread | Model::Select | Model::Poll | Model::Mio => Ok(()),
         }
     }
 
@@ -125,8 +133,12 @@ impl Model {
         P: Protocol + 'static,
         F: Fn(&Peer) -> P + Send + Sync + 'static,
     {
-        let Options { config, trigger } = options.into();
+        let Options { config, trigger, select_unlimited } = options.into();
         match self {
+            Model::Select if select_unlimited => {
+                on_loop(SelectBackend::unlimited()?, addresses, config, factory)
+            }
+            Model::Select => on_loop(SelectBackend::new()?, addresses, config, factory),
             Model::Poll => on_loop(PollBackend::new()?, addresses, config, factory),
             Model::Epoll => on_loop(EpollBackend::new(trigger)?, addresses, config, factory),
             Model::Mio => on_loop(MioBackend::new()?, addresses, config, factory),
@@ -253,7 +265,10 @@ mod tests {
     #[test]
     fn an_unknown_name_is_answered_with_the_known_ones() {
         let message = "fork".parse::<Model>().unwrap_err().to_string();
-        assert_eq!(message, "there is no model \"fork\"; there are: thread, poll, epoll, mio");
+        assert_eq!(
+            message,
+            "there is no model \"fork\"; there are: thread, select, poll, epoll, mio"
+        );
     }
 
     #[test]

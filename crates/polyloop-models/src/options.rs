@@ -15,6 +15,8 @@ pub struct Options {
     pub config: Config,
     /// `epoll`: how the kernel tells readiness; on levels by default.
     pub trigger: Trigger,
+    /// `select`: sets as large as they have to be, instead of room for `FD_SETSIZE` descriptors.
+    pub select_unlimited: bool,
 }
 
 impl From<Config> for Options {
@@ -31,6 +33,7 @@ impl Options {
     /// The model knows no such setting.
     pub fn set(&mut self, model: Model, setting: &str) -> Result<(), Unknown> {
         match (model, setting) {
+            (Model::Select, "unlimited") => self.select_unlimited = true,
             (Model::Epoll, "level") => self.trigger = Trigger::Level,
             (Model::Epoll, "edge") => self.trigger = Trigger::Edge,
             _ => return Err(Unknown::setting(model, setting)),

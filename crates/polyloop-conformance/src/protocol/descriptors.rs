@@ -1,9 +1,7 @@
 //! Out of descriptors, in a process of its own: the limit is the process's.
 
-use std::env;
 use std::fs::File;
 use std::os::fd::AsRawFd;
-use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Instant;
@@ -14,31 +12,12 @@ use rustix::process::{getrlimit, setrlimit, Resource, Rlimit};
 
 use super::protocols::Echo;
 use super::Scene;
-
-/// Set in the process that runs the scenario itself.
-const CHILD: &str = "POLYLOOP_CONFORMANCE_CHILD";
+use crate::child::in_a_process_of_its_own;
 
 /// Out of descriptors, the server serves whom it has, says once what it lacks, does not spin, and
 /// goes on to accept when somebody leaves.
-///
-/// The test starts itself again, with nothing but this one test, and lowers the limit there. It has
-/// to run on a thread that is called as the test is.
 pub fn out_of_descriptors_and_recovering(scene: &Scene) {
-    if env::var_os(CHILD).is_some() {
-        return run_out(scene);
-    }
-    let name = format!("{}::out_of_descriptors_and_recovering", scene.model);
-    let test = env::current_exe().expect("a test knows where it is");
-    let child = Command::new(test)
-        .args(["--exact", &name, "--nocapture", "--test-threads=1"])
-        .env(CHILD, "1")
-        .stdin(Stdio::null())
-        .output()
-        .expect("the test can be started");
-    let said = String::from_utf8_lossy(&child.stdout);
-    let complained = String::from_utf8_lossy(&child.stderr);
-    assert!(child.status.success(), "{}\n{said}\n{complained}", child.status);
-    assert!(said.contains("1 passed"), "no test is called {name}:\n{said}");
+    in_a_process_of_its_own(|| run_out(scene));
 }
 
 const CLIENTS: usize = 30;
