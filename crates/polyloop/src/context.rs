@@ -23,8 +23,9 @@ pub struct Context<B> {
     /// What is kept of a readiness until it is used up: all of it on edges; nothing on levels,
     /// which are told again for as long as they last.
     keeps: Readiness,
-    /// Whether a short read may end reading. On levels always: what is left is told again.
-    short_read_drains: bool,
+    /// What was told after which a short read does not end reading: anything, where it never
+    /// does. On levels it may always, since what is left is told again.
+    stops: Readiness,
     pub(crate) sources: Sources,
     pub(crate) timers: Timers,
     pub(crate) now: Tick,
@@ -39,7 +40,11 @@ impl<B: Backend> Context<B> {
             backend,
             caps,
             keeps: if level { Readiness::EMPTY } else { Readiness::ALL },
-            short_read_drains: level || caps.short_read_drains,
+            stops: match caps.trigger {
+                Trigger::Level => Readiness::EMPTY,
+                Trigger::Edge if caps.short_read_drains => Readiness::STOPS,
+                Trigger::Edge => Readiness::ALL,
+            },
             sources: Sources::new(),
             timers: Timers::new(),
             now: Tick::now(),
@@ -231,14 +236,14 @@ impl<B: Backend> Context<B> {
     /// would come for what stands behind.
     #[inline]
     pub fn short_read(&mut self, token: Token) -> bool {
-        self.short_read_drains
-            && self.sources.ready_mut(token).is_some_and(Readiness::use_up_by_short_read)
+        let stops = self.stops;
+        self.sources.ready_mut(token).is_some_and(|ready| ready.use_up_by_short_read(stops))
     }
 
     /// As [`short_read`](Context::short_read), of the source that is being dispatched.
     #[inline]
     pub(crate) fn short_read_in_hand(&mut self) -> bool {
-        self.short_read_drains && self.sources.short_read_in_hand()
+        self.sources.short_read_in_hand(self.stops)
     }
 
     /// Dispatches a source in the next turn as if `readiness` had been told: for input that a

@@ -73,7 +73,7 @@ pub use listen::{listen, Listener};
 pub use mailbox::{SendError, Sender};
 pub use mio_backend::MioBackend;
 pub use protocol::{Closed, Protocol};
-pub use server::{IntoBackend, Server, ServerBuilder, Unset};
+pub use server::{AcceptPolicy, IntoBackend, Server, ServerBuilder, ServerGroup, Unset};
 pub use source::{BorrowedSource, Descriptor, RawSource, Source};
 pub use table::Table;
 pub use timers::{TimerId, Timers};

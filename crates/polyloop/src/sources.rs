@@ -141,8 +141,8 @@ impl Sources {
     }
 
     #[inline]
-    pub(crate) fn short_read_in_hand(&mut self) -> bool {
-        self.left.use_up_by_short_read()
+    pub(crate) fn short_read_in_hand(&mut self, stops: Readiness) -> bool {
+        self.left.use_up_by_short_read(stops)
     }
 
     /// What a source is ready for.
