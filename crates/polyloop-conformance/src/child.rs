@@ -4,6 +4,8 @@ use std::env;
 use std::process::{Command, Stdio};
 use std::thread;
 
+use rustix::process::{getrlimit, setrlimit, Resource, Rlimit};
+
 /// Set in the process that runs the scenario itself.
 const CHILD: &str = "POLYLOOP_CONFORMANCE_CHILD";
 
@@ -26,4 +28,14 @@ pub(crate) fn in_a_process_of_its_own(scenario: impl FnOnce()) {
     let complained = String::from_utf8_lossy(&child.stderr);
     assert!(child.status.success(), "{}\n{said}\n{complained}", child.status);
     assert!(said.contains("1 passed"), "no test is called {name}:\n{said}");
+}
+
+/// Makes room for descriptors past every `FD_SETSIZE` that there is.
+pub(crate) fn make_room_for_high_descriptors() {
+    const ENOUGH: u64 = 1200;
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    if current.is_some_and(|current| current < ENOUGH) {
+        setrlimit(Resource::Nofile, Rlimit { current: Some(ENOUGH), maximum })
+            .expect("so many descriptors are allowed");
+    }
 }

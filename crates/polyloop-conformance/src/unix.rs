@@ -11,9 +11,8 @@ use std::time::Duration;
 use mio::net::TcpStream;
 use mio::unix::pipe;
 use polyloop::{Backend, Descriptor, Interest, Readiness};
-use rustix::process::{getrlimit, setrlimit, Resource, Rlimit};
 
-use crate::child::in_a_process_of_its_own;
+use crate::child::{in_a_process_of_its_own, make_room_for_high_descriptors};
 use crate::script::{new_loop, read, run, turn, Call, SPURIOUS};
 use crate::sockets::{pair, pair_with_input, send, watchable};
 use crate::watcher::Watcher;
@@ -152,11 +151,7 @@ pub fn high_descriptors_are_as_declared<B: Backend>(make: Make<B>) {
 fn watch_high_descriptors<B: Backend>(make: Make<B>) {
     /// Beyond every `FD_SETSIZE` there is.
     const HIGH: i32 = 1100;
-    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
-    if current.is_some_and(|current| current < HIGH as u64 + 10) {
-        setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum })
-            .expect("a limit can be raised up to its maximum");
-    }
+    make_room_for_high_descriptors();
     let mut watcher = Watcher::new(make);
     let limit = watcher.backend.caps().limit.map(|limit| i32::try_from(limit).expect("a number"));
     let lowest_refused = limit.unwrap_or(HIGH);

@@ -1,4 +1,5 @@
-//! Out of descriptors, in a process of its own: the limit is the process's.
+//! Out of descriptors, and past the limit of a backend; in a process of its own, whose limit and
+//! numbers are changed.
 
 use std::fs::File;
 use std::os::fd::AsRawFd;
@@ -8,11 +9,12 @@ use std::time::Instant;
 
 use log::{Level, LevelFilter, Log, Metadata, Record};
 use polyloop::Config;
+use polyloop_models::Model;
 use rustix::process::{getrlimit, setrlimit, Resource, Rlimit};
 
 use super::protocols::Echo;
 use super::Scene;
-use crate::child::in_a_process_of_its_own;
+use crate::child::{in_a_process_of_its_own, make_room_for_high_descriptors};
 
 /// Out of descriptors, the server serves whom it has, says once what it lacks, does not spin, and
 /// goes on to accept when somebody leaves.
@@ -78,6 +80,55 @@ fn run_out(scene: &Scene) {
     drop(clients);
     let counts = served.stop();
     assert_eq!(counts.opened, CLIENTS as u64);
+}
+
+/// Connections whose descriptors are past `FD_SETSIZE` are served as any other; or, by the model that
+/// has that limit, closed at once, which is said once, while those below it are served on.
+pub fn descriptors_past_fd_setsize(scene: &Scene) {
+    in_a_process_of_its_own(|| run_past_fd_setsize(scene));
+}
+
+fn run_past_fd_setsize(scene: &Scene) {
+    /// As large as it is anywhere.
+    const FD_SETSIZE: i32 = 1024;
+    const EACH: usize = 10;
+    log::set_logger(&WARNINGS).expect("nobody else logs here");
+    log::set_max_level(LevelFilter::Warn);
+    make_room_for_high_descriptors();
+    let served = scene.serve(|| Echo);
+    let mut low: Vec<_> = (0..EACH).map(|_| served.connect()).collect();
+    for client in &mut low {
+        client.exchange(b"below the limit");
+    }
+    let mut files = Vec::new();
+    while files.last().map_or(0, File::as_raw_fd) < FD_SETSIZE {
+        files.push(File::open("/dev/null").expect("there is room for more"));
+    }
+
+    let mut high: Vec<_> = (0..EACH).map(|_| served.connect()).collect();
+    let refused = scene.model == Model::Select;
+    for client in &mut high {
+        if refused {
+            assert_eq!(client.read(&mut [0]).expect("the connection is closed in order"), 0);
+        } else {
+            client.exchange(b"past the limit");
+        }
+    }
+    assert_eq!(WARNINGS.count(), usize::from(refused), "it is said once");
+    for client in &mut low {
+        client.exchange(b"as ever");
+    }
+    // Below the limit there is room again: two for each client and its connection.
+    files.truncate(files.len() - 1 - 2 * EACH);
+    for _ in 0..EACH {
+        let mut client = served.connect();
+        client.exchange(b"below the limit again");
+        low.push(client);
+    }
+    drop((low, high));
+    let counts = served.stop();
+    let opened = if refused { 2 * EACH } else { 3 * EACH };
+    assert_eq!(counts.opened, opened as u64);
 }
 
 /// Lowers the limit to `room` more descriptors than are open.

@@ -18,6 +18,8 @@ pub(super) struct Listener {
     path: Option<BoundPath>,
     /// The last attempt failed for want of something, which has been said.
     starved: bool,
+    /// The backend could not watch a connection, which has been said.
+    refused: bool,
 }
 
 impl Listener {
@@ -45,7 +47,10 @@ impl<P: Protocol, F: Fn(&Peer) -> P> Connections<F, P> {
         socket.set_nonblocking(true)?;
         let mut socket = TcpListener::from_std(socket);
         let token = context.register(&mut socket, Interest::READABLE)?;
-        self.entries.insert(token, Entry::Listener(Listener { socket, path, starved: false }));
+        self.entries.insert(
+            token,
+            Entry::Listener(Listener { socket, path, starved: false, refused: false }),
+        );
         self.shared.listeners.push(token);
         Ok(())
     }
@@ -73,6 +78,8 @@ impl<P: Protocol, F: Fn(&Peer) -> P> Connections<F, P> {
             self.release();
             match error.kind() {
                 io::ErrorKind::WouldBlock => return,
+                // The backend can't watch it, and it is closed. The next one may be below the limit.
+                io::ErrorKind::Unsupported => self.refuse(token, &error),
                 // The peer left while it waited in the backlog.
                 io::ErrorKind::ConnectionAborted => {}
                 _ => return self.rest(context, token, &error),
@@ -134,6 +141,17 @@ impl<P: Protocol, F: Fn(&Peer) -> P> Connections<F, P> {
         if let Some(seat) = &self.shared.seat {
             seat.release();
         }
+    }
+
+    /// Says, once, that connections are closed because the backend can't watch them.
+    fn refuse(&mut self, token: Token, error: &io::Error) {
+        let open = self.shared.open;
+        let Some(Entry::Listener(listener)) = self.entries.get_mut(token) else { return };
+        if listener.refused {
+            return log::debug!("a connection is refused at {open} open ones: {error}");
+        }
+        listener.refused = true;
+        log::warn!("a connection is refused at {open} open ones, as others will be: {error}");
     }
 
     /// Out of descriptors or of memory: the listener would be ready again at once, and the loop
