@@ -16,6 +16,8 @@ pub mod bare_epoll;
 pub mod bare_mio;
 #[cfg(unix)]
 pub mod bare_poll;
+#[cfg(unix)]
+pub mod bare_select;
 pub mod bare_thread;
 pub mod tokio_current_thread;
 

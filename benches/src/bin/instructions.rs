@@ -52,7 +52,8 @@ mod unix {
     const CONNECTIONS: usize = 64;
     const SIZE: usize = 64;
     /// What else is counted, with its arguments.
-    const PEERS: [&str; 6] = [
+    const PEERS: [&str; 7] = [
+        "bare_select",
         "bare_poll",
         "bare_epoll",
         "bare_epoll --trigger edge",

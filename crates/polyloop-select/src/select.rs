@@ -128,8 +128,8 @@ impl SelectBackend {
             return Ok(());
         };
         let message = format!(
-            "select in its standard mode can't watch source {raw}: it has room for {}; select \
-             without that limit (unlimited) can, and the poll, epoll and mio backends",
+            "select in its standard mode can't watch source {raw}: it has room for {}; its \
+             unlimited mode can, and the poll, epoll and mio backends",
             sets::room(limit),
         );
         Err(io::Error::new(io::ErrorKind::Unsupported, message))

@@ -140,7 +140,7 @@ pub(super) fn fits(raw: RawSource, _count: usize, limit: usize) -> bool {
 
 /// What fits into sets of a size, in words.
 pub(super) fn room(limit: usize) -> String {
-    format!("descriptors below FD_SETSIZE, {limit},")
+    format!("descriptors below FD_SETSIZE ({limit})")
 }
 
 /// Whether a descriptor is one still.

@@ -142,7 +142,7 @@ pub(super) fn fits(_raw: RawSource, count: usize, limit: usize) -> bool {
 
 /// What fits into sets of a size, in words.
 pub(super) fn room(limit: usize) -> String {
-    format!("FD_SETSIZE, {limit}, sockets, its waker being one of them,")
+    format!("FD_SETSIZE ({limit}) sockets, its waker included")
 }
 
 /// Whether a socket is one still.
