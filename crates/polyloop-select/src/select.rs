@@ -254,7 +254,7 @@ impl Backend for SelectBackend {
             }
         });
         // Whoever did not fit is first next time; else whoever was first is last.
-        self.start = stopped.or(first.map(|first| first + 1)).unwrap_or(0);
+        self.start = stopped.or(first.map(|first| first + 1)).unwrap_or(self.start);
         Ok(())
     }
 
