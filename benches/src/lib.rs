@@ -19,6 +19,8 @@ pub mod bare_poll;
 #[cfg(unix)]
 pub mod bare_select;
 pub mod bare_thread;
+#[cfg(target_os = "linux")]
+pub mod bare_uring;
 pub mod tokio_current_thread;
 
 use std::io;

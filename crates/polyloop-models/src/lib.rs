@@ -39,7 +39,7 @@ use polyloop::{
     Address, Backend, Config, MioBackend, Peer, Protocol, Server, ServerHandle, ToAddresses,
     Trigger,
 };
-use polyloop_linux::EpollBackend;
+use polyloop_linux::{EpollBackend, UringServer};
 use polyloop_select::{PollBackend, SelectBackend};
 
 pub use options::{Options, Variant};
@@ -64,6 +64,8 @@ pub enum Model {
     Epoll,
     /// One loop on mio: edge-triggered epoll, kqueue or AFD.
     Mio,
+    /// One loop on io_uring, by completions.
+    Uring,
 }
 
 impl Model {
@@ -77,6 +79,7 @@ impl Model {
         Model::Poll,
         Model::Epoll,
         Model::Mio,
+        Model::Uring,
     ];
 
     /// The models that this system has, in the same order.
@@ -96,6 +99,7 @@ impl Model {
             Model::Poll => "poll",
             Model::Epoll => "epoll",
             Model::Mio => "mio",
+            Model::Uring => "uring",
         }
     }
 
@@ -113,6 +117,7 @@ impl Model {
             Model::Poll => "one loop on poll(2), WSAPoll on Windows",
             Model::Epoll => "one loop on epoll, level-triggered or edge-triggered; Linux only",
             Model::Mio => "one loop on mio: edge-triggered epoll, kqueue or AFD",
+            Model::Uring => "one loop on io_uring, by completions; Linux only",
         }
     }
 
@@ -122,9 +127,16 @@ impl Model {
         match self {
             Model::Pool => "threads=8",
             Model::Select => "unlimited",
-            Model::Epoll => "level, edge",
+            Model::Epoll => "level, edge, loops=2, round-robin, least-loaded, reuse-port",
+            Model::Mio => "loops=2, round-robin, least-loaded, reuse-port",
             _ => "",
         }
+    }
+
+    /// Whether it can have several loops.
+    #[must_use]
+    pub fn has_loops(self) -> bool {
+        matches!(self, Model::Epoll | Model::Mio)
     }
 
     /// Looks whether this system has the model.
@@ -136,6 +148,7 @@ impl Model {
     pub fn check(self) -> io::Result<()> {
         match self {
             Model::Epoll => EpollBackend::new(Trigger::Level).map(drop),
+            Model::Uring => polyloop_linux::check_uring(),
             _ => Ok(()),
         }
     }
@@ -157,23 +170,32 @@ impl Model {
         P: Protocol + 'static,
         F: Fn(&Peer) -> P + Send + Sync + 'static,
     {
-        let Options { config, trigger, select_unlimited, threads } = options.into();
+        let options = options.into();
+        let Options { trigger, select_unlimited, threads, .. } = options;
         let addresses = &addresses.to_addresses()?[..];
         if addresses.is_empty() {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "no address to listen on"));
         }
         match self {
-            Model::Iterative => iterative::bind(addresses, config, factory),
-            Model::Spin => spin::bind(addresses, config, factory),
-            Model::Thread => thread::bind(addresses, config, factory),
-            Model::Pool => pool::bind(addresses, config, threads, factory),
+            Model::Iterative => iterative::bind(addresses, options.config, factory),
+            Model::Spin => spin::bind(addresses, options.config, factory),
+            Model::Thread => thread::bind(addresses, options.config, factory),
+            Model::Pool => pool::bind(addresses, options.config, threads, factory),
             Model::Select if select_unlimited => {
-                on_loop(SelectBackend::unlimited()?, addresses, config, factory)
+                on_loop(SelectBackend::unlimited()?, addresses, options.config, factory)
             }
-            Model::Select => on_loop(SelectBackend::new()?, addresses, config, factory),
-            Model::Poll => on_loop(PollBackend::new()?, addresses, config, factory),
-            Model::Epoll => on_loop(EpollBackend::new(trigger)?, addresses, config, factory),
-            Model::Mio => on_loop(MioBackend::new()?, addresses, config, factory),
+            Model::Select => on_loop(SelectBackend::new()?, addresses, options.config, factory),
+            Model::Poll => on_loop(PollBackend::new()?, addresses, options.config, factory),
+            Model::Epoll => on_loops(|| EpollBackend::new(trigger), addresses, &options, factory),
+            Model::Mio => on_loops(MioBackend::new, addresses, &options, factory),
+            Model::Uring => {
+                let server = UringServer::bind(addresses, options.config, factory)?;
+                Ok(BoundServer {
+                    addresses: server.addresses().to_vec(),
+                    handle: server.handle(),
+                    run: Box::new(move || server.run()),
+                })
+            }
         }
     }
 
@@ -202,6 +224,32 @@ where
 {
     let server =
         Server::builder().listen(addresses).config(config).backend(backend).build(factory)?;
+    Ok(BoundServer {
+        addresses: server.addresses().to_vec(),
+        handle: server.handle(),
+        run: Box::new(move || server.run()),
+    })
+}
+
+/// One loop, or several.
+fn on_loops<B, P, F>(
+    mut backend: impl FnMut() -> io::Result<B>,
+    addresses: &[Address],
+    options: &Options,
+    factory: F,
+) -> io::Result<BoundServer>
+where
+    B: Backend + Send + 'static,
+    P: Protocol + 'static,
+    F: Fn(&Peer) -> P + Send + Sync + 'static,
+{
+    let config = options.config.clone();
+    let loops = options.loops.get();
+    if loops == 1 {
+        return on_loop(backend()?, addresses, config, factory);
+    }
+    let server = Server::builder().listen(addresses).config(config);
+    let server = server.build_loops(loops, options.accept, backend, factory)?;
     Ok(BoundServer {
         addresses: server.addresses().to_vec(),
         handle: server.handle(),
@@ -303,15 +351,15 @@ mod tests {
         assert_eq!(
             message,
             "there is no model \"fork\"; there are: iterative, spin, thread, pool, select, poll, \
-             epoll, mio"
+             epoll, mio, uring"
         );
     }
 
     #[test]
     fn a_setting_is_one_of_its_model() {
         let unknown = |text: &str| text.parse::<Variant>().unwrap_err().to_string();
-        assert_eq!(unknown("epoll:both"), "epoll has no setting \"both\"; it has: level, edge");
-        assert_eq!(unknown("mio:edge"), "mio has no setting \"edge\", and no other");
+        assert_eq!(unknown("epoll:both"), "epoll has no setting \"both\"; it has: level, edge, loops=2, round-robin, least-loaded, reuse-port");
+        assert_eq!(unknown("poll:edge"), "poll has no setting \"edge\", and no other");
         assert!(unknown("pool:threads=0").contains("it has: threads=8"));
         assert!(unknown("fork:edge").contains("there is no model \"fork\""));
     }

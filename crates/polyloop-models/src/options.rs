@@ -4,7 +4,7 @@ use std::fmt;
 use std::num::NonZeroUsize;
 use std::str::FromStr;
 
-use polyloop::{Config, Trigger};
+use polyloop::{AcceptPolicy, Config, Trigger};
 
 use crate::{Model, Unknown};
 
@@ -18,6 +18,11 @@ pub struct Options {
     pub trigger: Trigger,
     /// `select`: sets as large as they have to be, instead of room for `FD_SETSIZE` descriptors.
     pub select_unlimited: bool,
+    /// How many loops there are, each on a thread of its own, for the models that can have several.
+    /// One by default.
+    pub loops: NonZeroUsize,
+    /// Which loop takes a connection.
+    pub accept: AcceptPolicy,
     /// `pool`: how many threads there are. Eight by default.
     pub threads: NonZeroUsize,
 }
@@ -37,6 +42,8 @@ impl Default for Options {
             config: Config::default(),
             trigger: Trigger::default(),
             select_unlimited: false,
+            loops: NonZeroUsize::MIN,
+            accept: AcceptPolicy::default(),
             threads: Options::THREADS,
         }
     }
@@ -59,8 +66,12 @@ impl Options {
         let (name, value) = setting.split_once('=').unwrap_or((setting, ""));
         let number = || value.parse().map_err(|_| unknown());
         match (model, name) {
+            (_, "loops") if model.has_loops() => self.loops = number()?,
             (Model::Pool, "threads") => self.threads = number()?,
-            _ if name != setting => return Err(unknown()),
+            _ if name != setting => return Err(unknown()), // a value where there is none
+            (_, "round-robin") if model.has_loops() => self.accept = AcceptPolicy::RoundRobin,
+            (_, "least-loaded") if model.has_loops() => self.accept = AcceptPolicy::LeastLoaded,
+            (_, "reuse-port") if model.has_loops() => self.accept = AcceptPolicy::ReusePort,
             (Model::Select, "unlimited") => self.select_unlimited = true,
             (Model::Epoll, "level") => self.trigger = Trigger::Level,
             (Model::Epoll, "edge") => self.trigger = Trigger::Edge,
