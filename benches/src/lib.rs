@@ -20,6 +20,8 @@ pub mod bare_poll;
 pub mod bare_pool;
 #[cfg(unix)]
 pub mod bare_process;
+#[cfg(unix)]
+pub mod bare_select;
 pub mod bare_thread;
 #[cfg(target_os = "linux")]
 pub mod bare_uring;

@@ -140,6 +140,7 @@ fn an_out_of_band_byte_hides_nothing() {
     let mut peers: Vec<(&str, &[&str])> = vec![
         (env!("CARGO_BIN_EXE_bare_mio"), &[]),
         (env!("CARGO_BIN_EXE_bare_poll"), &[]),
+        (env!("CARGO_BIN_EXE_bare_select"), &[]),
         (env!("CARGO_BIN_EXE_bare_thread"), &[]),
     ];
     if cfg!(target_os = "linux") {
@@ -203,6 +204,7 @@ macro_rules! peers {
 peers! {
     bare_mio: bare_mio;
     bare_poll: bare_poll;
+    bare_select: bare_select;
     bare_thread: bare_thread;
     bare_pool: bare_pool "--threads" "500";
     tokio_current_thread: tokio_current_thread;

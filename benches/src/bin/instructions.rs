@@ -54,8 +54,9 @@ mod unix {
     const CONNECTIONS: usize = 64;
     const SIZE: usize = 64;
     /// What else is counted, with its arguments.
-    const PEERS: [&str; 8] = [
+    const PEERS: [&str; 9] = [
         "bare_pool --threads 64",
+        "bare_select",
         "bare_poll",
         "bare_epoll",
         "bare_epoll --trigger edge",

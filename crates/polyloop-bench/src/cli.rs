@@ -75,7 +75,7 @@ struct CompareArgs {
         long,
         value_name = "NAMES",
         value_delimiter = ',',
-        default_value = "poll,epoll,mio,thread"
+        default_value = "select,poll,epoll,mio,thread"
     )]
     models: Vec<String>,
     #[command(flatten)]
@@ -129,6 +129,9 @@ struct ModelArgs {
     /// How epoll tells readiness: for as long as it lasts, or once when it begins [default: level]
     #[arg(long, value_name = "level|edge", value_parser = ["level", "edge"], hide_possible_values = true)]
     trigger: Option<String>,
+    /// Let select hold more descriptors than FD_SETSIZE
+    #[arg(long)]
+    select_unlimited: bool,
     /// How many loops serve, each on a thread of its own
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
     loops: Option<u32>,
@@ -145,6 +148,9 @@ impl ModelArgs {
         let mut given = Vec::new();
         given.extend(self.threads.map(|threads| ("--threads", format!("threads={threads}"))));
         given.extend(self.trigger.iter().map(|trigger| ("--trigger", trigger.clone())));
+        if self.select_unlimited {
+            given.push(("--select-unlimited", "unlimited".to_owned()));
+        }
         given.extend(self.loops.map(|loops| ("--loops", format!("loops={loops}"))));
         given.extend(self.accept.iter().map(|accept| ("--accept", accept.clone())));
         given
@@ -500,7 +506,7 @@ mod tests {
         let cli = Cli::try_parse_from(["polyloop", "--rounds", "9"]).unwrap();
         assert!(cli.command.is_none());
         assert_eq!(cli.compare.rounds, 9);
-        assert_eq!(cli.compare.models, ["poll", "epoll", "mio", "thread"]);
+        assert_eq!(cli.compare.models, ["select", "poll", "epoll", "mio", "thread"]);
     }
 
     #[test]

@@ -10,6 +10,7 @@ test_model!(process: Model::Process);
 test_model!(thread: Model::Thread);
 // More threads than any scenario has connections at once: the others would wait.
 test_model!(pool: Model::Pool, "threads=100");
+test_model!(select: Model::Select);
 test_model!(poll: Model::Poll);
 test_model!(epoll: Model::Epoll);
 test_model!(mio: Model::Mio);

@@ -47,7 +47,7 @@ use polyloop::{
     Trigger,
 };
 use polyloop_linux::{EpollBackend, UringServer};
-use polyloop_select::PollBackend;
+use polyloop_select::{PollBackend, SelectBackend};
 
 pub use options::{Options, Variant};
 pub use process::Attendant;
@@ -66,6 +66,8 @@ pub enum Model {
     Thread,
     /// A fixed number of threads that block, each with a connection at a time.
     Pool,
+    /// One loop on select(2), within `FD_SETSIZE` unless [`Options::select_unlimited`] is set.
+    Select,
     /// One loop on poll(2), on Windows WSAPoll.
     Poll,
     /// One loop on epoll, level-triggered unless [`Options::trigger`] says otherwise.
@@ -84,6 +86,7 @@ impl Model {
         Model::Process,
         Model::Thread,
         Model::Pool,
+        Model::Select,
         Model::Poll,
         Model::Epoll,
         Model::Mio,
@@ -104,6 +107,7 @@ impl Model {
             Model::Process => "process",
             Model::Thread => "thread",
             Model::Pool => "pool",
+            Model::Select => "select",
             Model::Poll => "poll",
             Model::Epoll => "epoll",
             Model::Mio => "mio",
@@ -120,6 +124,9 @@ impl Model {
             Model::Process => "a process for each connection, which blocks; Unix only",
             Model::Thread => "a thread for each connection, which blocks",
             Model::Pool => "a fixed number of threads, each with one connection at a time",
+            Model::Select => {
+                "one loop on select(2), with room for FD_SETSIZE descriptors or for all"
+            }
             Model::Poll => "one loop on poll(2), WSAPoll on Windows",
             Model::Epoll => "one loop on epoll, level-triggered or edge-triggered; Linux only",
             Model::Mio => "one loop on mio: edge-triggered epoll, kqueue or AFD",
@@ -132,6 +139,7 @@ impl Model {
     pub fn settings(self) -> &'static str {
         match self {
             Model::Pool => "threads=8",
+            Model::Select => "unlimited",
             Model::Epoll => "level, edge, loops=2, round-robin, least-loaded, reuse-port",
             Model::Mio => "loops=2, round-robin, least-loaded, reuse-port",
             _ => "",
@@ -177,7 +185,7 @@ impl Model {
         F: Fn(&Peer) -> P + Send + Sync + 'static,
     {
         let options = options.into();
-        let Options { trigger, threads, .. } = options;
+        let Options { trigger, select_unlimited, threads, .. } = options;
         let addresses = &addresses.to_addresses()?[..];
         if addresses.is_empty() {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "no address to listen on"));
@@ -188,6 +196,10 @@ impl Model {
             Model::Process => process::bind(addresses, options.config, factory),
             Model::Thread => thread::bind(addresses, options.config, factory),
             Model::Pool => pool::bind(addresses, options.config, threads, factory),
+            Model::Select if select_unlimited => {
+                on_loop(SelectBackend::unlimited()?, addresses, options.config, factory)
+            }
+            Model::Select => on_loop(SelectBackend::new()?, addresses, options.config, factory),
             Model::Poll => on_loop(PollBackend::new()?, addresses, options.config, factory),
             Model::Epoll => on_loops(|| EpollBackend::new(trigger), addresses, &options, factory),
             Model::Mio => on_loops(MioBackend::new, addresses, &options, factory),

@@ -49,6 +49,7 @@ const EXCUSES: &[(Model, &str, &str)] = &[
     (Model::Iterative, "a_stop_ends_a_drain", ONE_AT_A_TIME),
     (Model::Iterative, "a_stop_closes_everything", ONE_AT_A_TIME),
     (Model::Iterative, "out_of_descriptors_and_recovering", ONE_AT_A_TIME),
+    (Model::Iterative, "descriptors_past_fd_setsize", ONE_AT_A_TIME),
     (Model::Process, "counts_can_be_watched", "its counts come home when a connection ends"),
     (
         Model::Process,

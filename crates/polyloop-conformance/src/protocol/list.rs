@@ -98,6 +98,7 @@ macro_rules! with_protocol_scenarios {
             unix {
                 out_of_descriptors_and_recovering
                 without_a_descriptor_left_a_server_can_be_stopped
+                descriptors_past_fd_setsize
                 a_unix_socket_is_served
                 descriptors_passed_over_a_unix_socket
             }
