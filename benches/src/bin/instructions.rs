@@ -46,13 +46,21 @@ mod unix {
     use polyloop_bench::control::Gate;
     use polyloop_bench::protocols::{Builtin, UnknownProtocol};
     use polyloop_bench::{cli, load, units};
-    use polyloop_models::{Model, UnknownModel};
+    use polyloop_models::{Model, Variant};
     use rustix::process::{kill_process, Pid, Signal};
     use serde::Serialize;
 
     const CONNECTIONS: usize = 64;
     const SIZE: usize = 64;
-    const PEERS: [&str; 4] = ["bare_mio", "bare_poll", "bare_thread", "tokio_current_thread"];
+    /// What else is counted, with its arguments.
+    const PEERS: [&str; 6] = [
+        "bare_poll",
+        "bare_epoll",
+        "bare_epoll --trigger edge",
+        "bare_mio",
+        "bare_thread",
+        "tokio_current_thread",
+    ];
 
     /// Counts the user-space instructions and the system calls of a request
     #[derive(Debug, Parser)]
@@ -64,8 +72,8 @@ cargo run --release -p polyloop-benches --bin instructions -- mio bare_mio\n  \
 cargo run --release -p polyloop-benches --bin instructions -- mio mio/line mio/http"
     )]
     struct Arguments {
-        /// Count only these: a model of polyloop, with another protocol than echo as MODEL/PROTOCOL,
-        /// or one of bare_mio, bare_poll, bare_thread, tokio_current_thread [default: all]
+        /// Count only these: a model of polyloop, with its settings, with another protocol than echo
+        /// as MODEL/PROTOCOL, or one of the others that are counted without this [default: all]
         #[arg(value_name = "SERVER", value_parser = parse_server)]
         servers: Vec<Server>,
         /// Print JSON instead of a table
@@ -74,55 +82,64 @@ cargo run --release -p polyloop-benches --bin instructions -- mio mio/line mio/h
     }
 
     /// A server that is counted.
-    #[derive(Clone, Copy, Debug)]
+    #[derive(Clone, Debug)]
     enum Server {
-        Ours(Model, Builtin),
+        Ours(Variant, Builtin),
         Peer(&'static str),
     }
 
-    fn all() -> impl Iterator<Item = Server> {
-        let ours = Model::ALL.iter().map(|&model| Server::Ours(model, Builtin::Echo));
-        ours.chain(PEERS.map(Server::Peer))
+    /// Every model that this system has, the variants that cost otherwise, and the peers.
+    fn all() -> Vec<Server> {
+        let variants = ["epoll:edge"].map(|name| name.parse::<Variant>().expect("it exists"));
+        let ours = Model::ALL.iter().map(|&model| Variant::from(model)).chain(variants);
+        let ours = ours.filter(|variant| variant.model().check().is_ok());
+        let ours = ours.map(|variant| Server::Ours(variant, Builtin::Echo));
+        let epoll = |peer: &&str| cfg!(target_os = "linux") || !peer.starts_with("bare_epoll");
+        ours.chain(PEERS.into_iter().filter(epoll).map(Server::Peer)).collect()
     }
 
     fn parse_server(name: &str) -> Result<Server, String> {
-        if let Some((model, protocol)) = name.split_once('/') {
-            let model = model.parse().map_err(|unknown: UnknownModel| unknown.to_string())?;
-            let protocol =
-                protocol.parse().map_err(|unknown: UnknownProtocol| unknown.to_string())?;
-            return Ok(Server::Ours(model, protocol));
+        if let Some(peer) = PEERS.into_iter().find(|&peer| peer == name) {
+            return Ok(Server::Peer(peer));
         }
-        all().find(|server| server.name() == name).ok_or_else(|| {
-            let names: Vec<_> = all().map(Server::name).collect();
+        let (model, protocol) = name.split_once('/').unwrap_or((name, Builtin::Echo.name()));
+        let protocol = protocol.parse().map_err(|unknown: UnknownProtocol| unknown.to_string())?;
+        model.parse().map(|model| Server::Ours(model, protocol)).map_err(|_| {
+            let names: Vec<_> = all().iter().map(Server::name).collect();
             format!("there are: {}", names.join(", "))
         })
     }
 
     impl Server {
-        fn name(self) -> String {
+        fn name(&self) -> String {
             match self {
-                Server::Ours(model, Builtin::Echo) => model.to_string(),
-                Server::Ours(model, protocol) => format!("{model}/{protocol}"),
-                Server::Peer(name) => name.to_owned(),
+                Server::Ours(variant, Builtin::Echo) => variant.to_string(),
+                Server::Ours(variant, protocol) => format!("{variant}/{protocol}"),
+                Server::Peer(name) => (*name).to_owned(),
             }
         }
 
         /// What it speaks.
-        fn protocol(self) -> Builtin {
+        fn protocol(&self) -> Builtin {
             match self {
-                Server::Ours(_, protocol) => protocol,
+                Server::Ours(_, protocol) => *protocol,
                 Server::Peer(_) => Builtin::Echo,
             }
         }
 
         /// The name of the program and its arguments.
-        fn command(self) -> (&'static str, Vec<&'static str>) {
+        fn command(&self) -> (&'static str, Vec<String>) {
             match self {
-                Server::Ours(model, protocol) => {
-                    let (model, protocol) = (model.name(), protocol.name());
-                    ("polyloop", vec!["serve", "--model", model, "--protocol", protocol])
+                Server::Ours(variant, protocol) => {
+                    let (variant, protocol) = (variant.to_string(), protocol.to_string());
+                    let words = ["serve", "--model", &variant, "--protocol", &protocol];
+                    ("polyloop", words.map(str::to_owned).into())
                 }
-                Server::Peer(name) => (name, Vec::new()),
+                Server::Peer(peer) => {
+                    let mut words = peer.split(' ');
+                    let program = words.next().unwrap_or_default();
+                    (program, words.map(str::to_owned).collect())
+                }
             }
         }
     }
@@ -192,7 +209,7 @@ cargo run --release -p polyloop-benches --bin instructions -- mio mio/line mio/h
         }
         let programs = build()?;
         let servers: Vec<_> =
-            if arguments.servers.is_empty() { all().collect() } else { arguments.servers.clone() };
+            if arguments.servers.is_empty() { all() } else { arguments.servers.clone() };
 
         let progress = ProgressBar::new(4 * servers.len() as u64);
         let style = ProgressStyle::with_template("{bar:30} {pos}/{len} {wide_msg}")?;
@@ -202,8 +219,8 @@ cargo run --release -p polyloop-benches --bin instructions -- mio mio/line mio/h
         for server in servers {
             costs.push(Cost {
                 server: server.name(),
-                instructions: slope(&VALGRIND, server, &programs, &progress)?,
-                system_calls: slope(&STRACE, server, &programs, &progress)?,
+                instructions: slope(&VALGRIND, &server, &programs, &progress)?,
+                system_calls: slope(&STRACE, &server, &programs, &progress)?,
             });
         }
         progress.finish_and_clear();
@@ -250,7 +267,7 @@ cargo run --release -p polyloop-benches --bin instructions -- mio mio/line mio/h
     /// What `tool` counts for one request.
     fn slope(
         tool: &Tool,
-        server: Server,
+        server: &Server,
         programs: &Path,
         progress: &ProgressBar,
     ) -> anyhow::Result<f64> {
@@ -268,7 +285,12 @@ cargo run --release -p polyloop-benches --bin instructions -- mio mio/line mio/h
     }
 
     /// Runs a server for so many requests and returns what `tool` counted from start to end.
-    fn counted(tool: &Tool, server: Server, programs: &Path, requests: u64) -> anyhow::Result<u64> {
+    fn counted(
+        tool: &Tool,
+        server: &Server,
+        programs: &Path,
+        requests: u64,
+    ) -> anyhow::Result<u64> {
         let mut running = Running::start(tool, server, programs)?;
         let address = running.address()?;
         let report = load::run(
@@ -304,7 +326,7 @@ cargo run --release -p polyloop-benches --bin instructions -- mio mio/line mio/h
     struct Running(Child);
 
     impl Running {
-        fn start(tool: &Tool, server: Server, programs: &Path) -> anyhow::Result<Running> {
+        fn start(tool: &Tool, server: &Server, programs: &Path) -> anyhow::Result<Running> {
             let (program, arguments) = server.command();
             let program = programs.join(program);
             ensure!(program.exists(), "{} is missing: cargo builds it", program.display());

@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 
 use polyloop::{Address, Config};
-use polyloop_models::Model;
+use polyloop_models::{Model, Variant};
 
 use crate::control::Gate;
 use crate::protocols::{Builtin, Cost};
@@ -39,6 +39,7 @@ impl std::error::Error for Usage {}
 Examples:\n  \
 polyloop                                  compare all models in under 90 seconds\n  \
 polyloop --models mio,poll --rounds 21    compare two of them more closely\n  \
+polyloop --models epoll,epoll:edge        compare two variants of one model\n  \
 polyloop serve --model mio --listen 127.0.0.1:7000\n  \
 polyloop load --target 127.0.0.1:7000 --connections 64 --duration 5s"
 )]
@@ -67,9 +68,17 @@ polyloop compare --models mio --peer bare-mio=target/release/bare_mio --rounds 1
 polyloop compare --models mio,thread --scenarios active --protocol work --sleep 1ms\n\n\
 The children are started with --control; a peer must understand --listen, --backlog, --control and --pin.")]
 struct CompareArgs {
-    /// The models to compare, separated by commas; an empty list compares peers only
-    #[arg(long, value_name = "NAMES", value_delimiter = ',', default_value = "mio,poll,thread")]
+    /// The models to compare, separated by commas, with settings behind colons; all for every one,
+    /// an empty list for peers only
+    #[arg(
+        long,
+        value_name = "NAMES",
+        value_delimiter = ',',
+        default_value = "poll,epoll,mio,thread"
+    )]
     models: Vec<String>,
+    #[command(flatten)]
+    settings: ModelArgs,
     /// Another server to compare with
     #[arg(long, value_name = "NAME=PROGRAM[,ARG...]", value_parser = parse_peer)]
     peer: Vec<compare::Contestant>,
@@ -110,12 +119,31 @@ struct CompareArgs {
     json: bool,
 }
 
+/// What only some models know. Each stands for a setting behind the name of such a model.
+#[derive(Args, Debug)]
+struct ModelArgs {
+    /// How epoll tells readiness: for as long as it lasts, or once when it begins [default: level]
+    #[arg(long, value_name = "level|edge", value_parser = ["level", "edge"], hide_possible_values = true)]
+    trigger: Option<String>,
+}
+
+impl ModelArgs {
+    /// The settings that were given, each with its flag.
+    fn given(&self) -> Vec<(&'static str, String)> {
+        let mut given = Vec::new();
+        given.extend(self.trigger.iter().map(|trigger| ("--trigger", trigger.clone())));
+        given
+    }
+}
+
 #[derive(Args, Debug)]
 #[command(after_help = serve_help())]
 struct ServeArgs {
-    /// The model that holds the connections
-    #[arg(long, value_name = "NAME", default_value_t = Model::Mio)]
-    model: Model,
+    /// The model that holds the connections, with settings of its own behind colons
+    #[arg(long, value_name = "NAME[:SETTING]", default_value_t = Variant::from(Model::Mio))]
+    model: Variant,
+    #[command(flatten)]
+    settings: ModelArgs,
     #[command(flatten)]
     protocol: ProtocolArgs,
     /// Where to listen; port 0 takes a free one
@@ -143,12 +171,17 @@ fn serve_help() -> String {
     let mut help = String::from(
         "Examples:\n  \
 polyloop serve --model mio --listen 127.0.0.1:7000     then, elsewhere: nc 127.0.0.1 7000\n  \
+polyloop serve --model epoll --trigger edge            the same as --model epoll:edge\n  \
 polyloop serve --model poll --protocol http            then: curl http://127.0.0.1:7000/hello\n  \
 polyloop serve --model thread --protocol work --sleep 2ms\n  \
 RUST_LOG=polyloop=debug polyloop serve --model poll    shows what the loop does\n\nModels:\n",
     );
     for model in Model::ALL {
-        help += &format!("  {:10}{}\n", model.name(), model.summary());
+        let settings = match model.settings() {
+            "" => String::new(),
+            settings => format!(" (settings: {settings})"),
+        };
+        help += &format!("  {:10}{}{settings}\n", model.name(), model.summary());
     }
     help += "\nProtocols:\n";
     for protocol in Builtin::ALL {
@@ -286,6 +319,10 @@ pub fn explain(error: &clap::Error) -> ExitCode {
 }
 
 fn run_serve(args: ServeArgs) -> anyhow::Result<()> {
+    let mut model = args.model;
+    for (flag, setting) in args.settings.given() {
+        model.add(&setting).map_err(|unknown| Usage(format!("{flag}: {unknown}")))?;
+    }
     let deadline = |time: Duration| (!time.is_zero()).then_some(time);
     let config = Config {
         backlog: args.backlog,
@@ -294,11 +331,11 @@ fn run_serve(args: ServeArgs) -> anyhow::Result<()> {
         ..Config::default()
     };
     serve::run(serve::Settings {
-        model: args.model,
+        model,
         protocol: args.protocol.protocol,
         cost: args.protocol.cost()?,
         listen: args.listen,
-        options: config.into(),
+        config,
         control: args.control,
         pin: args.pin,
     })
@@ -343,7 +380,7 @@ fn run_load(args: &LoadArgs) -> anyhow::Result<()> {
 
 fn run_compare(args: CompareArgs) -> anyhow::Result<()> {
     let settings = compare::Settings {
-        models: args.models.into_iter().filter(|name| !name.is_empty()).collect(),
+        models: models(args.models, &args.settings)?,
         peers: args.peer,
         protocol: args.protocol.protocol,
         cost: args.protocol.cost()?,
@@ -368,6 +405,25 @@ fn run_compare(args: CompareArgs) -> anyhow::Result<()> {
         None => Ok(()),
         Some(failure) => Err(anyhow::anyhow!(failure)),
     }
+}
+
+/// The models that are named, each with what was given for all that know it.
+fn models(names: Vec<String>, settings: &ModelArgs) -> Result<Vec<Variant>, Usage> {
+    let mut models = Vec::new();
+    for name in names.iter().filter(|name| !name.is_empty()) {
+        if name == "all" {
+            models.extend(Model::ALL.iter().map(|&model| Variant::from(model)));
+        } else {
+            models.push(name.parse::<Variant>().map_err(|unknown| Usage(unknown.to_string()))?);
+        }
+    }
+    for (flag, setting) in settings.given() {
+        let known = models.iter_mut().filter_map(|model| model.add(&setting).ok()).count();
+        if known == 0 {
+            return Err(Usage(format!("{flag} {setting}: none of the models has such a setting")));
+        }
+    }
+    Ok(models)
 }
 
 fn parse_count(text: &str) -> Result<usize, String> {
@@ -420,7 +476,22 @@ mod tests {
         let cli = Cli::try_parse_from(["polyloop", "--rounds", "9"]).unwrap();
         assert!(cli.command.is_none());
         assert_eq!(cli.compare.rounds, 9);
-        assert_eq!(cli.compare.models, ["mio", "poll", "thread"]);
+        assert_eq!(cli.compare.models, ["poll", "epoll", "mio", "thread"]);
+    }
+
+    #[test]
+    fn a_setting_for_all_goes_to_those_who_know_it_and_yields_to_their_own() {
+        let names = |arguments: &[&str]| {
+            let cli = Cli::try_parse_from([&["polyloop", "compare"], arguments].concat()).unwrap();
+            let Some(Command::Compare(args)) = cli.command else { panic!("compare was asked for") };
+            let models = models(args.models, &args.settings).map_err(|usage| usage.0)?;
+            Ok::<_, String>(models.iter().map(Variant::to_string).collect::<Vec<_>>())
+        };
+        assert_eq!(names(&["--models", ""]).unwrap(), [""; 0]);
+        assert_eq!(names(&["--models", "all"]).unwrap().len(), Model::ALL.len());
+        let given = names(&["--models", "mio,epoll,epoll:level", "--trigger", "edge"]).unwrap();
+        assert_eq!(given, ["mio", "epoll:edge", "epoll:edge:level"]);
+        assert!(names(&["--models", "mio", "--trigger", "edge"]).unwrap_err().contains("none"));
     }
 
     #[test]

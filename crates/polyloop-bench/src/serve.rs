@@ -1,8 +1,8 @@
 //! `polyloop serve`: one server on one model.
 
 use anyhow::Context;
-use polyloop::Address;
-use polyloop_models::{Model, Options};
+use polyloop::{Address, Config};
+use polyloop_models::Variant;
 
 use crate::control::{self, Counters, Listening, SYSTEM_CALLS};
 use crate::process;
@@ -12,15 +12,15 @@ use crate::protocols::{Builtin, Cost};
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// How connections are held.
-    pub model: Model,
+    pub model: Variant,
     /// What connections say.
     pub protocol: Builtin,
     /// What a request of [`Work`](crate::protocols::Work) takes.
     pub cost: Cost,
     /// Where to listen.
     pub listen: Address,
-    /// Backlog, deadlines and limits, and what only some models know.
-    pub options: Options,
+    /// Backlog, deadlines and limits.
+    pub config: Config,
     /// A parent talks to this server through its standard input and output.
     pub control: bool,
     /// The processor to run on.
@@ -35,8 +35,8 @@ pub struct Settings {
 /// server itself.
 pub fn run(settings: Settings) -> anyhow::Result<()> {
     let raised_descriptor_limit = prepare(settings.pin)?;
-    let Settings { model, protocol, cost, listen, options, .. } = settings;
-    let server = protocol.bind(model, listen, options, cost)?;
+    let Settings { model, protocol, cost, listen, config, .. } = settings;
+    let server = protocol.bind(model.model(), listen, model.options(config), cost)?;
     let listening = Listening {
         listening: server.addresses()[0].to_string(),
         raised_descriptor_limit,

@@ -54,6 +54,7 @@ mod protocol;
 mod server;
 mod source;
 mod sources;
+mod starvation;
 mod table;
 mod timers;
 mod token;
@@ -73,8 +74,8 @@ pub use listen::{listen, Listener};
 pub use mailbox::{SendError, Sender};
 pub use mio_backend::MioBackend;
 pub use protocol::{Closed, Protocol};
-pub use server::{IntoBackend, Server, ServerBuilder, Unset};
-pub use source::{Descriptor, RawSource, Source};
+pub use server::{AcceptPolicy, IntoBackend, Server, ServerBuilder, ServerGroup, Unset};
+pub use source::{BorrowedSource, Descriptor, RawSource, Source};
 pub use table::Table;
 pub use timers::{TimerId, Timers};
 pub use token::Token;
@@ -84,4 +85,5 @@ pub use token_map::TokenMap;
 pub mod driver {
     pub use crate::handle::{Control, Remote};
     pub use crate::machine::{Environment, Machine, Step};
+    pub use crate::starvation::Starvation;
 }

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use polyloop_models::{Model, UnknownModel};
+use polyloop_models::Variant;
 use serde::{Deserialize, Serialize};
 
 use super::Settings;
@@ -76,15 +76,16 @@ pub struct Contestant {
 }
 
 impl Contestant {
-    fn model(name: &str, protocol: Builtin, cost: Cost) -> Self {
-        let mut arguments = vec!["serve".to_owned(), "--model".to_owned(), name.to_owned()];
-        arguments.extend(["--protocol".to_owned(), protocol.to_string()]);
+    fn model(model: &Variant, protocol: Builtin, cost: Cost) -> Self {
+        let name = model.to_string();
+        let mut arguments =
+            ["serve", "--model", &name, "--protocol", protocol.name()].map(str::to_owned).to_vec();
         for (option, time) in [("--work", cost.work), ("--sleep", cost.sleep)] {
             if !time.is_zero() {
                 arguments.extend([option.to_owned(), units::microseconds(time)]);
             }
         }
-        Contestant { name: name.to_owned(), program: PathBuf::new(), arguments }
+        Contestant { name, program: PathBuf::new(), arguments }
     }
 }
 
@@ -108,12 +109,8 @@ impl Plan {
     ///
     /// A name that does not exist or stands there twice, or nothing to compare.
     pub fn new(settings: &Settings, seed: u64) -> Result<Self, Usage> {
-        let mut contestants = Vec::new();
-        for name in &settings.models {
-            let model: Model =
-                name.parse().map_err(|unknown: UnknownModel| Usage(unknown.to_string()))?;
-            contestants.push(Contestant::model(model.name(), settings.protocol, settings.cost));
-        }
+        let model = |model| Contestant::model(model, settings.protocol, settings.cost);
+        let mut contestants: Vec<_> = settings.models.iter().map(model).collect();
         contestants.extend(settings.peers.iter().cloned());
         if let Some(twice) = first_twice(contestants.iter().map(|contestant| &contestant.name)) {
             return Err(Usage(format!("two contestants are called {twice}: name one differently")));
@@ -197,11 +194,12 @@ fn first_twice<'a>(names: impl Iterator<Item = &'a String>) -> Option<&'a String
 #[cfg(test)]
 mod tests {
     use super::*;
+    use polyloop_models::Model;
     use std::time::Duration;
 
     fn settings() -> Settings {
         Settings {
-            models: vec!["mio".to_owned(), "thread".to_owned()],
+            models: vec![Model::Mio.into(), Model::Thread.into()],
             peers: Vec::new(),
             protocol: Builtin::Echo,
             cost: Cost::default(),
@@ -259,11 +257,10 @@ mod tests {
             change(&mut settings);
             Plan::new(&settings, 1).unwrap_err().0
         };
-        assert!(fails(|s| s.models[0] = "kqueue".into()).contains("mio, poll, thread"));
         assert!(fails(|s| s.scenarios[0] = "busy".into()).contains("active, idle, short"));
         assert!(fails(|s| s.baseline = Some("poll".into())).contains("not among"));
         assert!(fails(|s| s.models.clear()).contains("nothing to compare"));
-        assert!(fails(|s| s.models[1] = "mio".into()).contains("two contestants"));
+        assert!(fails(|s| s.models[1] = Model::Mio.into()).contains("two contestants"));
     }
 
     #[test]

@@ -1,22 +1,21 @@
 //! Taking connections in, within limits.
 
 use std::io;
-use std::time::Duration;
 
 use mio::net::{TcpListener, TcpStream};
 use socket2::SockRef;
 
 use super::connections::{Connections, Entry};
+use super::group::Seat;
 use crate::listen::BoundPath;
+use crate::starvation::Starvation;
 use crate::{Backend, Context, Interest, Listener as Listening, Peer, Protocol, Token};
 
-/// A listening socket, and whether it rests.
+/// A listening socket.
 pub(super) struct Listener {
     socket: TcpListener,
     /// Of a Unix-domain socket.
     path: Option<BoundPath>,
-    /// The last attempt failed for want of something, which has been said.
-    starved: bool,
 }
 
 impl Listener {
@@ -31,9 +30,6 @@ impl Listener {
     }
 }
 
-/// How long a listener rests when the system can't give it another connection.
-const REST: Duration = Duration::from_millis(100);
-
 impl<P: Protocol, F: Fn(&Peer) -> P> Connections<F, P> {
     pub(super) fn add_listener<B: Backend>(
         &mut self,
@@ -44,7 +40,7 @@ impl<P: Protocol, F: Fn(&Peer) -> P> Connections<F, P> {
         socket.set_nonblocking(true)?;
         let mut socket = TcpListener::from_std(socket);
         let token = context.register(&mut socket, Interest::READABLE)?;
-        self.entries.insert(token, Entry::Listener(Listener { socket, path, starved: false }));
+        self.entries.insert(token, Entry::Listener(Listener { socket, path }));
         self.shared.listeners.push(token);
         Ok(())
     }
@@ -53,51 +49,94 @@ impl<P: Protocol, F: Fn(&Peer) -> P> Connections<F, P> {
     #[cold]
     pub(super) fn accept<B: Backend>(&mut self, context: &mut Context<B>, token: Token) {
         for _ in 0..self.shared.config.accept_budget {
-            if self.is_full() {
-                log::debug!("{} connections are open, which is the limit", self.shared.open);
+            if !self.reserve() {
+                log::debug!("as many connections are open as may be");
                 return self.set_listening(context, Interest::NONE);
             }
             let Some(Entry::Listener(listener)) = self.entries.get_mut(token) else { return };
             let accepted = context.accept(token, || listener.accept());
-            let registered = accepted.and_then(|(mut stream, peer)| {
-                let token = context.register(&mut stream, Interest::READABLE)?;
-                Ok((token, stream, peer))
-            });
-            match registered {
-                Ok((new, stream, peer)) => {
-                    listener.starved = false;
-                    self.open(context, new, stream, peer);
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+            let error = match accepted {
+                Ok((stream, peer)) => match self.take_in(context, stream, peer) {
+                    Ok(()) => continue,
+                    Err(error) => error,
+                },
+                Err(error) => error,
+            };
+            self.release();
+            match error.kind() {
+                io::ErrorKind::WouldBlock => return,
                 // The peer left while it waited in the backlog.
-                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
-                Err(error) => return self.rest(context, token, &error),
+                io::ErrorKind::ConnectionAborted => {}
+                _ => return self.rest(context, token, &error),
             }
         }
     }
 
-    fn is_full(&self) -> bool {
-        self.shared.config.max_connections.is_some_and(|limit| self.shared.open >= limit)
+    /// Opens a connection that was accepted, here or on the loop whose turn it is.
+    fn take_in<B: Backend>(
+        &mut self,
+        context: &mut Context<B>,
+        stream: TcpStream,
+        peer: Peer,
+    ) -> io::Result<()> {
+        let ours = match &mut self.shared.seat {
+            Some(seat) => seat.hand_out(stream, peer),
+            None => Some((stream, peer)),
+        };
+        let Some((mut stream, peer)) = ours else { return Ok(()) };
+        let token = context.register(&mut stream, Interest::READABLE)?;
+        self.open(context, token, stream, peer);
+        Ok(())
     }
 
-    /// Out of descriptors or of memory: the listener would be ready again at once, and the loop
-    /// would spin on it. Whoever waits stays in the backlog meanwhile.
-    fn rest<B: Backend>(&mut self, context: &mut Context<B>, token: Token, error: &io::Error) {
-        let Some(Entry::Listener(listener)) = self.entries.get_mut(token) else { return };
-        if !listener.starved {
-            listener.starved = true;
-            log::warn!(
-                "no further connection can be accepted at {} open ones: {error}; trying again every \
-                 {REST:?} (raise the limit of descriptors, or set max_connections below it)",
-                self.shared.open,
-            );
+    /// Opens a connection that another loop has accepted.
+    pub(super) fn adopt<B: Backend>(
+        &mut self,
+        context: &mut Context<B>,
+        mut stream: TcpStream,
+        peer: Peer,
+    ) {
+        match context.register(&mut stream, Interest::READABLE) {
+            Ok(token) => self.open(context, token, stream, peer),
+            Err(error) => {
+                log::warn!("a connection from {peer} is closed: {error}");
+                // Who hands out goes by what was closed.
+                context.counters().opened.add(1);
+                context.counters().closed.add(1);
+                self.release();
+            }
         }
+    }
+
+    /// Takes a place under the limit of connections; false if there is none.
+    fn reserve(&self) -> bool {
+        match &self.shared.seat {
+            Some(seat) => seat.reserve(),
+            None => self.has_room(),
+        }
+    }
+
+    fn has_room(&self) -> bool {
+        let taken = self.shared.seat.as_ref().map_or(self.shared.open, Seat::taken);
+        self.shared.config.max_connections.map_or(true, |limit| taken < limit)
+    }
+
+    /// Gives a place back that was not used.
+    fn release(&self) {
+        if let Some(seat) = &self.shared.seat {
+            seat.release();
+        }
+    }
+
+    /// Out of descriptors or of memory.
+    fn rest<B: Backend>(&mut self, context: &mut Context<B>, token: Token, error: &io::Error) {
+        self.shared.starvation.no_connection(self.shared.open, error);
         self.set_listening(context, Interest::NONE);
-        context.set_timer(REST, token);
+        context.set_timer(Starvation::REST, token);
     }
 
     pub(super) fn listen_again<B: Backend>(&mut self, context: &mut Context<B>) {
-        if !self.is_full() {
+        if self.has_room() {
             self.set_listening(context, Interest::READABLE);
         }
     }

@@ -7,8 +7,10 @@ use mio::net::TcpStream;
 
 use super::accept::Listener;
 use super::driven::Driven;
+use super::group::Seat;
 use super::{handle, Message, Remotes};
 use crate::machine::{Environment, Machine};
+use crate::starvation::Starvation;
 use crate::{
     Backend, Closed, Config, Context, Handler, Peer, Protocol, Readiness, Tick, TimerId, Token,
     TokenMap,
@@ -31,8 +33,11 @@ pub(super) struct Shared<F> {
     pub(super) factory: F,
     remote: Arc<Remotes>,
     pub(super) listeners: Vec<Token>,
+    pub(super) starvation: Starvation,
     /// Connections, without listeners.
     pub(super) open: usize,
+    /// Of a loop that serves with others.
+    pub(super) seat: Option<Seat>,
     draining: Option<TimerId>,
 }
 
@@ -66,7 +71,12 @@ pub(super) enum Still {
 }
 
 impl<F, P> Connections<F, P> {
-    pub(super) fn new(config: Config, factory: F, remote: Arc<Remotes>) -> Connections<F, P> {
+    pub(super) fn new(
+        config: Config,
+        factory: F,
+        remote: Arc<Remotes>,
+        seat: Option<Seat>,
+    ) -> Connections<F, P> {
         Connections {
             entries: TokenMap::new(),
             shared: Shared {
@@ -74,16 +84,14 @@ impl<F, P> Connections<F, P> {
                 factory,
                 remote,
                 listeners: Vec::new(),
+                starvation: Starvation::default(),
                 open: 0,
+                seat,
                 draining: None,
             },
             buffer: vec![0; BUFFER].try_into().expect("a vector of BUFFER bytes has that length"),
             output: Vec::new(),
         }
-    }
-
-    pub(super) fn config(&self) -> &Config {
-        &self.shared.config
     }
 }
 
@@ -221,8 +229,14 @@ impl<P: Protocol, F: Fn(&Peer) -> P> Connections<F, P> {
             if self.shared.open == 0 {
                 context.stop();
             }
-        } else if self.shared.config.max_connections == Some(self.shared.open + 1) {
-            self.listen_again(context);
+            return;
+        }
+        match &self.shared.seat {
+            Some(seat) => seat.release(),
+            None if self.shared.config.max_connections == Some(self.shared.open + 1) => {
+                self.listen_again(context);
+            }
+            None => {}
         }
     }
 
@@ -243,6 +257,9 @@ impl<P: Protocol, F: Fn(&Peer) -> P> Connections<F, P> {
         }
         let listeners = self.shared.listeners.first().copied();
         self.stop_listening(context);
+        if let Some(seat) = &self.shared.seat {
+            seat.pass_on(&|| Message::Drain);
+        }
         if self.shared.open == 0 {
             return context.stop();
         }
@@ -345,8 +362,15 @@ impl<B: Backend, P: Protocol, F: Fn(&Peer) -> P> Handler<B> for Connections<F, P
                 driven.tell(|connection, _, _, _| connection.close());
                 driven.settle()
             }),
+            Message::Adopt(stream, peer) => self.adopt(context, stream, peer),
+            Message::Room => self.listen_again(context),
             Message::Drain => self.drain(context),
-            Message::Stop => self.close_all(context, Closed::Stopped),
+            Message::Stop => {
+                if let Some(seat) = &self.shared.seat {
+                    seat.pass_on(&|| Message::Stop);
+                }
+                self.close_all(context, Closed::Stopped);
+            }
         }
     }
 }
