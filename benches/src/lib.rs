@@ -17,6 +17,8 @@ pub mod bare_mio;
 #[cfg(unix)]
 pub mod bare_poll;
 pub mod bare_thread;
+#[cfg(target_os = "linux")]
+pub mod bare_uring;
 pub mod tokio_current_thread;
 
 use std::io;

@@ -53,11 +53,12 @@ mod unix {
     const CONNECTIONS: usize = 64;
     const SIZE: usize = 64;
     /// What else is counted, with its arguments.
-    const PEERS: [&str; 6] = [
+    const PEERS: [&str; 7] = [
         "bare_poll",
         "bare_epoll",
         "bare_epoll --trigger edge",
         "bare_mio",
+        "bare_uring",
         "bare_thread",
         "tokio_current_thread",
     ];
@@ -94,8 +95,9 @@ cargo run --release -p polyloop-benches --bin instructions -- mio mio/line mio/h
         let ours = Model::ALL.iter().map(|&model| Variant::from(model)).chain(variants);
         let ours = ours.filter(|variant| variant.model().check().is_ok());
         let ours = ours.map(|variant| Server::Ours(variant, Builtin::Echo));
-        let epoll = |peer: &&str| cfg!(target_os = "linux") || !peer.starts_with("bare_epoll");
-        ours.chain(PEERS.into_iter().filter(epoll).map(Server::Peer)).collect()
+        let linux = |peer: &&str| peer.starts_with("bare_epoll") || *peer == "bare_uring";
+        let here = |peer: &&str| cfg!(target_os = "linux") || !linux(peer);
+        ours.chain(PEERS.into_iter().filter(here).map(Server::Peer)).collect()
     }
 
     fn parse_server(name: &str) -> Result<Server, String> {

@@ -39,7 +39,7 @@ use polyloop::{
     Address, Backend, Config, MioBackend, Peer, Protocol, Server, ServerHandle, ToAddresses,
     Trigger,
 };
-use polyloop_linux::EpollBackend;
+use polyloop_linux::{EpollBackend, UringServer};
 use polyloop_select::PollBackend;
 
 pub use options::{Options, Variant};
@@ -62,6 +62,8 @@ pub enum Model {
     Epoll,
     /// One loop on mio: edge-triggered epoll, kqueue or AFD.
     Mio,
+    /// One loop on io_uring, by completions.
+    Uring,
 }
 
 impl Model {
@@ -74,6 +76,7 @@ impl Model {
         Model::Poll,
         Model::Epoll,
         Model::Mio,
+        Model::Uring,
     ];
 
     /// The models that this system has, in the same order.
@@ -92,6 +95,7 @@ impl Model {
             Model::Poll => "poll",
             Model::Epoll => "epoll",
             Model::Mio => "mio",
+            Model::Uring => "uring",
         }
     }
 
@@ -106,6 +110,7 @@ impl Model {
             Model::Poll => "one loop on poll(2), WSAPoll on Windows",
             Model::Epoll => "one loop on epoll, level-triggered or edge-triggered; Linux only",
             Model::Mio => "one loop on mio: edge-triggered epoll, kqueue or AFD",
+            Model::Uring => "one loop on io_uring, by completions; Linux only",
         }
     }
 
@@ -135,6 +140,7 @@ impl Model {
     pub fn check(self) -> io::Result<()> {
         match self {
             Model::Epoll => EpollBackend::new(Trigger::Level).map(drop),
+            Model::Uring => polyloop_linux::check_uring(),
             _ => Ok(()),
         }
     }
@@ -170,6 +176,14 @@ impl Model {
             Model::Poll => on_loop(PollBackend::new()?, addresses, options.config, factory),
             Model::Epoll => on_loops(|| EpollBackend::new(trigger), addresses, &options, factory),
             Model::Mio => on_loops(MioBackend::new, addresses, &options, factory),
+            Model::Uring => {
+                let server = UringServer::bind(addresses, options.config, factory)?;
+                Ok(BoundServer {
+                    addresses: server.addresses().to_vec(),
+                    handle: server.handle(),
+                    run: Box::new(move || server.run()),
+                })
+            }
         }
     }
 
@@ -324,7 +338,7 @@ mod tests {
         let message = "fork".parse::<Model>().unwrap_err().to_string();
         assert_eq!(
             message,
-            "there is no model \"fork\"; there are: iterative, spin, thread, pool, poll, epoll, mio"
+            "there is no model \"fork\"; there are: iterative, spin, thread, pool, poll, epoll, mio, uring"
         );
     }
 
