@@ -228,16 +228,14 @@ struct ProtocolArgs {
 impl ProtocolArgs {
     /// What a request of `work` takes.
     fn cost(&self) -> Result<Cost, Usage> {
-        let given = self.work.is_some() || self.sleep.is_some();
-        match (self.protocol == Builtin::Work, given) {
+        let cost =
+            Cost { work: self.work.unwrap_or_default(), sleep: self.sleep.unwrap_or_default() };
+        match (self.protocol == Builtin::Work, cost != Cost::default()) {
             (true, false) => {
                 Err(Usage("work takes some time: say --work 2ms or --sleep 2ms".into()))
             }
             (false, true) => Err(Usage("--work and --sleep go with --protocol work".into())),
-            _ => Ok(Cost {
-                work: self.work.unwrap_or_default(),
-                sleep: self.sleep.unwrap_or_default(),
-            }),
+            _ => Ok(cost),
         }
     }
 }
