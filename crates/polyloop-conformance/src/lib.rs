@@ -30,6 +30,8 @@ pub mod protocol;
 pub mod unix;
 pub mod watchdog;
 
+#[cfg(unix)]
+mod child;
 mod list;
 mod script;
 mod sockets;

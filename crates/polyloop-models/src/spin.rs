@@ -75,8 +75,10 @@ impl Backend for Everything {
             trigger: Trigger::Level,
             short_read_drains: false,
             priority: false,
+            hangup: false,
             kernel_set: false,
             regular_files: true,
+            limit: None,
         }
     }
 
