@@ -29,12 +29,16 @@
 //! ```
 #![forbid(unsafe_code)]
 
+#[cfg(target_os = "linux")]
+mod batch;
 #[cfg(not(target_os = "linux"))]
 mod elsewhere;
 #[cfg(target_os = "linux")]
 mod epoll;
 
+#[cfg(target_os = "linux")]
+pub use batch::BatchSocket;
 #[cfg(not(target_os = "linux"))]
-pub use elsewhere::EpollBackend;
+pub use elsewhere::{BatchSocket, EpollBackend};
 #[cfg(target_os = "linux")]
 pub use epoll::EpollBackend;

@@ -25,6 +25,7 @@
 #![forbid(unsafe_code)]
 
 mod blocking;
+mod datagram;
 mod iterative;
 mod options;
 mod pool;
@@ -113,9 +114,10 @@ impl Model {
     #[must_use]
     pub fn settings(self) -> &'static str {
         match self {
-            Model::Pool => "threads=8",
-            Model::Epoll => "level, edge",
-            _ => "",
+            Model::Thread => "",
+            Model::Pool => "threads=8, batches",
+            Model::Epoll => "level, edge, batches",
+            _ => "batches",
         }
     }
 
@@ -149,7 +151,7 @@ impl Model {
         P: Protocol + 'static,
         F: Fn(&Peer) -> P + Send + Sync + 'static,
     {
-        let Options { config, trigger, threads } = options.into();
+        let Options { config, trigger, threads, .. } = options.into();
         let addresses = &addresses.to_addresses()?[..];
         if addresses.is_empty() {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "no address to listen on"));
@@ -297,8 +299,11 @@ mod tests {
     #[test]
     fn a_setting_is_one_of_its_model() {
         let unknown = |text: &str| text.parse::<Variant>().unwrap_err().to_string();
-        assert_eq!(unknown("epoll:both"), "epoll has no setting \"both\"; it has: level, edge");
-        assert_eq!(unknown("mio:edge"), "mio has no setting \"edge\", and no other");
+        assert_eq!(
+            unknown("epoll:both"),
+            "epoll has no setting \"both\"; it has: level, edge, batches"
+        );
+        assert_eq!(unknown("thread:edge"), "thread has no setting \"edge\", and no other");
         assert!(unknown("pool:threads=0").contains("it has: threads=8"));
         assert!(unknown("fork:edge").contains("there is no model \"fork\""));
     }

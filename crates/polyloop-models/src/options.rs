@@ -14,6 +14,9 @@ use crate::{Model, Unknown};
 pub struct Options {
     /// Deadlines, water marks and limits.
     pub config: Config,
+    /// Models that serve datagrams: receive and send several at a call, where the system has such
+    /// calls: on Linux. Otherwise one at a call, with `recvfrom` and `sendto`.
+    pub batches: bool,
     /// `epoll`: how the kernel tells readiness; on levels by default.
     pub trigger: Trigger,
     /// `pool`: how many threads there are. Eight by default.
@@ -33,6 +36,7 @@ impl Default for Options {
     fn default() -> Options {
         Options {
             config: Config::default(),
+            batches: false,
             trigger: Trigger::default(),
             threads: Options::THREADS,
         }
@@ -59,6 +63,7 @@ impl Options {
             (Model::Pool, "threads") => self.threads = number()?,
             (Model::Epoll, "level") => self.trigger = Trigger::Level,
             (Model::Epoll, "edge") => self.trigger = Trigger::Edge,
+            (model, "batches") if model.serves_datagrams().is_ok() => self.batches = true,
             _ => return Err(unknown()),
         }
         Ok(())
