@@ -74,7 +74,8 @@ cargo run --release -p polyloop-benches --bin instructions -- mio mio/line mio/h
     )]
     struct Arguments {
         /// Count only these: a model of polyloop, with its settings, with another protocol than echo
-        /// as MODEL/PROTOCOL or MODEL/udp, or one of the others that are counted without this [default: all]
+        /// as MODEL/PROTOCOL, over datagrams as MODEL/udp, or one of the others that are counted
+        /// without this [default: all]
         #[arg(value_name = "SERVER", value_parser = parse_server)]
         servers: Vec<Server>,
         /// Print JSON instead of a table
