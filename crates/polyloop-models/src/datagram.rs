@@ -45,8 +45,9 @@ impl Model {
     ///
     /// # Errors
     ///
-    /// `Unsupported`, with the reason, if the model can't serve datagrams, or this system lacks the
-    /// model or has no [batches](Options::batches); an address can't be bound; a model that blocks
+    /// `Unsupported`, with the reason, if the model can't serve datagrams, or not with several
+    /// [loops](Options::loops), or this system lacks the model or has no
+    /// [batches](Options::batches); an address can't be bound; a model that blocks
     /// has fewer threads than there are addresses, one of which would never be served.
     pub fn bind_datagram<P, F>(
         self,
@@ -85,7 +86,11 @@ impl Model {
         F: Fn() -> P + Send + 'static,
     {
         self.serves_datagrams()?;
-        let Options { config, trigger, threads, .. } = options.into();
+        let Options { config, trigger, threads, loops, .. } = options.into();
+        if loops.get() > 1 {
+            let message = format!("{self}: one loop serves datagrams, not {loops}");
+            return Err(io::Error::new(io::ErrorKind::Unsupported, message));
+        }
         let blocks = matches!(self, Model::Iterative | Model::Pool);
         let open = |socket: net::UdpSocket| {
             socket.set_nonblocking(!blocks)?;
