@@ -95,13 +95,21 @@ impl Inbox {
 }
 
 /// The datagrams that are to be sent, first come, first served.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Outbox {
     bytes: Vec<u8>,
     /// Where to, and where in `bytes` each ends.
     heads: Vec<(SocketAddr, usize)>,
     /// How many of them are gone.
     sent: usize,
+}
+
+/// With room for all that a call may answer, unless the answers are long: then it grows, and stays
+/// so. What is not touched of it costs no memory.
+impl Default for Outbox {
+    fn default() -> Outbox {
+        Outbox { bytes: Vec::with_capacity(WHOLE), heads: Vec::with_capacity(64), sent: 0 }
+    }
 }
 
 impl Outbox {
