@@ -23,6 +23,7 @@
 use std::io;
 
 pub mod backend;
+pub mod datagram;
 pub mod event_loop;
 pub mod exceptions;
 pub mod protocol;
