@@ -2,7 +2,18 @@
 
 use polyloop::MioBackend;
 use polyloop_conformance::test_backend;
+use polyloop_models::BackendKind;
 use polyloop_select::PollBackend;
 
 test_backend!(mio: MioBackend::new);
 test_backend!(poll: PollBackend::new);
+
+/// A backend without a line above would be tested by nobody.
+#[test]
+fn every_backend_is_tested() {
+    let here = include_str!("contract.rs");
+    for backend in BackendKind::ALL {
+        let line = format!("test_backend!({}: ", backend.name().replace('-', "_"));
+        assert!(here.lines().any(|there| there.starts_with(&line)), "no line for {backend}");
+    }
+}

@@ -1,4 +1,5 @@
-//! The concurrency models that serve a [`Protocol`], and the one list of them.
+//! The concurrency models that serve a [`Protocol`]; the one list of them ([`Model`]), and the one
+//! list of the backends that a loop can wait with ([`BackendKind`]).
 //!
 //! ```
 //! use polyloop::{Config, Connection, Protocol};
@@ -25,6 +26,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod backends;
 mod options;
 mod thread;
 
@@ -36,6 +38,7 @@ use std::str::FromStr;
 use polyloop::{Backend, Config, MioBackend, Protocol, Server, ServerHandle};
 use polyloop_select::PollBackend;
 
+pub use backends::{BackendKind, UnknownBackend, UseBackend};
 pub use options::Options;
 pub use thread::ThreadServer;
 

@@ -5,9 +5,9 @@ use std::io;
 use mio::{event, Interest as MioInterest, Registry, Token as MioToken};
 
 #[cfg(unix)]
-use std::os::fd::{AsRawFd as AsRaw, RawFd as Raw};
+use std::os::fd::{AsFd, AsRawFd as AsRaw, BorrowedFd, RawFd as Raw};
 #[cfg(windows)]
-use std::os::windows::io::{AsRawSocket as AsRaw, RawSocket as Raw};
+use std::os::windows::io::{AsRawSocket as AsRaw, AsSocket, BorrowedSocket, RawSocket as Raw};
 
 /// The number by which a kernel knows a source: a descriptor, on Windows a socket.
 pub type RawSource = Raw;
@@ -58,6 +58,20 @@ impl<T: AsRaw> AsRaw for Descriptor<T> {
 impl<T: AsRaw> AsRaw for Descriptor<T> {
     fn as_raw_socket(&self) -> Raw {
         self.0.as_raw_socket()
+    }
+}
+
+#[cfg(unix)]
+impl<T: AsFd> AsFd for Descriptor<T> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+#[cfg(windows)]
+impl<T: AsSocket> AsSocket for Descriptor<T> {
+    fn as_socket(&self) -> BorrowedSocket<'_> {
+        self.0.as_socket()
     }
 }
 
