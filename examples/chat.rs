@@ -11,7 +11,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use clap::Parser;
-use polyloop::{Closed, Config, Connection, Handle, Protocol, Server};
+use polyloop::{Closed, Config, Connection, Handle, Peer, Protocol, Server};
 use slab::Slab;
 
 /// Who is in the room. A protocol may run on any thread, so what connections share has a lock.
@@ -36,7 +36,7 @@ impl Room {
 /// One connection: a guest until it has said its name, then a member.
 struct Chatter {
     room: Arc<Room>,
-    peer: SocketAddr,
+    peer: Peer,
     member: Option<Member>,
 }
 
@@ -126,7 +126,7 @@ fn main() -> anyhow::Result<()> {
     let server = Server::builder()
         .listen(Arguments::parse().listen)
         .config(config)
-        .build(move |peer| Chatter { room: Arc::clone(&room), peer, member: None })?;
+        .build(move |peer| Chatter { room: Arc::clone(&room), peer: peer.clone(), member: None })?;
     println!("listening on {}", server.addresses()[0]);
     Ok(server.run()?)
 }

@@ -156,10 +156,10 @@ struct Arguments {
 fn main() -> anyhow::Result<()> {
     env_logger::init();
     let arguments = Arguments::parse();
-    let listener = polyloop::listen(arguments.listen, 1024)?;
-    listener.set_nonblocking(true)?;
-    println!("listening on {}", listener.local_addr()?);
-    let listener = TcpListener::from_std(listener);
+    let listener = polyloop::listen(&arguments.listen.into(), 1024)?;
+    listener.socket().set_nonblocking(true)?;
+    println!("listening on {}", listener.address());
+    let listener = TcpListener::from_std(listener.into());
     if arguments.poll {
         serve(PollBackend::new()?, listener)?;
     } else {

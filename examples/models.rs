@@ -7,10 +7,9 @@
 //! in `cargo run --release`, which compares them.
 
 use std::io::Write;
-use std::net::SocketAddr;
 
 use clap::Parser;
-use polyloop::{Config, Connection, Protocol};
+use polyloop::{Address, Config, Connection, Protocol};
 use polyloop_models::Model;
 
 /// Answers each line with its number and its length, and ends at the line `##`.
@@ -48,7 +47,7 @@ struct Arguments {
     model: Model,
     /// Where to listen; port 0 lets the system choose
     #[arg(default_value = "127.0.0.1:7000")]
-    listen: SocketAddr,
+    listen: Address,
 }
 
 fn help() -> String {
@@ -60,7 +59,7 @@ fn help() -> String {
 fn main() -> anyhow::Result<()> {
     env_logger::init();
     let Arguments { model, listen } = Arguments::parse();
-    let server = model.bind(&[listen], Config::default(), |_peer| Lines::default())?;
+    let server = model.bind(listen, Config::default(), |_peer| Lines::default())?;
     println!("listening on {} with {}", server.addresses()[0], model.summary());
     Ok(server.run()?)
 }

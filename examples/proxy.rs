@@ -192,9 +192,9 @@ struct Arguments {
 fn main() -> anyhow::Result<()> {
     env_logger::init();
     let Arguments { listen, target } = Arguments::parse();
-    let listener = polyloop::listen(listen, 1024)?;
-    listener.set_nonblocking(true)?;
-    let mut listener = TcpListener::from_std(listener);
+    let listener = polyloop::listen(&listen.into(), 1024)?;
+    listener.socket().set_nonblocking(true)?;
+    let mut listener = TcpListener::from_std(listener.into());
     let mut event_loop = EventLoop::new(MioBackend::new()?);
     let token = event_loop.context().register(&mut listener, Interest::READABLE)?;
     println!("listening on {}", listener.local_addr()?);

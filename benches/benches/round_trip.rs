@@ -4,13 +4,13 @@
 //! Most of it is the kernel's: two system calls on each side and two wake-ups.
 
 use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{TcpListener, TcpStream};
 use std::thread;
 use std::time::Duration;
 
 use criterion::measurement::WallTime;
 use criterion::{criterion_group, criterion_main, BenchmarkGroup, Criterion};
-use polyloop::{Config, Connection, Protocol};
+use polyloop::{Address, Config, Connection, Protocol};
 use polyloop_models::Model;
 
 const SIZE: usize = 64;
@@ -24,7 +24,7 @@ impl Protocol for Echo {
     }
 }
 
-fn measure(group: &mut BenchmarkGroup<'_, WallTime>, name: &str, server: SocketAddr) {
+fn measure(group: &mut BenchmarkGroup<'_, WallTime>, name: &str, server: &Address) {
     let mut stream = TcpStream::connect(server).expect("the server listens");
     stream.set_nodelay(true).expect("TCP has no-delay");
     let message = [7; SIZE];
@@ -38,13 +38,16 @@ fn measure(group: &mut BenchmarkGroup<'_, WallTime>, name: &str, server: SocketA
     assert_eq!(answer, message);
 }
 
+fn anywhere() -> Address {
+    "127.0.0.1:0".parse().expect("it is an address")
+}
+
 fn models(group: &mut BenchmarkGroup<'_, WallTime>) {
-    let anywhere = "127.0.0.1:0".parse().expect("it is an address");
     for &model in Model::ALL {
-        let server = model.bind(&[anywhere], Config::default(), |_peer| Echo).expect("it listens");
-        let (address, handle) = (server.addresses()[0], server.handle());
+        let server = model.bind(anywhere(), Config::default(), |_peer| Echo).expect("it listens");
+        let (address, handle) = (server.addresses()[0].clone(), server.handle());
         let serving = thread::spawn(move || server.run());
-        measure(group, model.name(), address);
+        measure(group, model.name(), &address);
         handle.stop();
         serving.join().expect("it does not panic").expect("it serves to its end");
     }
@@ -56,11 +59,10 @@ fn bare(
     name: &str,
     serve: fn(TcpListener) -> io::Result<()>,
 ) {
-    let anywhere = "127.0.0.1:0".parse().expect("it is an address");
-    let listener = polyloop::listen(anywhere, Config::default().backlog).expect("it listens");
-    let address = listener.local_addr().expect("it has an address");
-    thread::spawn(move || serve(listener));
-    measure(group, name, address);
+    let listener = polyloop::listen(&anywhere(), Config::default().backlog).expect("it listens");
+    let address = listener.address().clone();
+    thread::spawn(move || serve(listener.into()));
+    measure(group, name, &address);
 }
 
 fn round_trip(criterion: &mut Criterion) {

@@ -18,12 +18,13 @@ pub mod bare_thread;
 pub mod tokio_current_thread;
 
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::TcpListener;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use clap::Parser;
+use polyloop::Address;
 use polyloop_bench::control::{Counters, Listening, SYSTEM_CALLS};
 use polyloop_bench::{cli, serve, units};
 
@@ -40,7 +41,7 @@ pub const REST: Duration = Duration::from_millis(10);
 struct Arguments {
     /// Where to listen; port 0 takes a free one
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:7000", value_parser = units::parse_address)]
-    listen: SocketAddr,
+    listen: Address,
     /// How many connections may wait to be accepted
     #[arg(long, value_name = "N", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..))]
     backlog: u32,
@@ -85,14 +86,14 @@ fn run(
     server: impl FnOnce(TcpListener) -> io::Result<()>,
 ) -> anyhow::Result<()> {
     let raised_descriptor_limit = serve::prepare(arguments.pin)?;
-    let listener = polyloop::listen(arguments.listen, arguments.backlog)?;
+    let listener = polyloop::listen(&arguments.listen, arguments.backlog)?;
     let listening = Listening {
-        listening: listener.local_addr()?,
+        listening: listener.address().to_string(),
         raised_descriptor_limit,
         pinned: arguments.pin,
     };
     serve::announce(&listening, arguments.control, counters)?;
-    Ok(server(listener)?)
+    Ok(server(listener.into())?)
 }
 
 /// Says whether an error of `accept` concerns only the connection that it would have been.

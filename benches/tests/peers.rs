@@ -27,7 +27,7 @@ impl Peer {
         let mut line = String::new();
         BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
         let listening: Listening = serde_json::from_str(&line).unwrap();
-        Peer { stdin: process.stdin.take(), process, address: listening.listening }
+        Peer { stdin: process.stdin.take(), process, address: listening.listening.parse().unwrap() }
     }
 
     fn connect(&self) -> TcpStream {
@@ -58,7 +58,7 @@ fn many_connections(peer: &Peer) {
         [(64, 64, 64, false), (500, 5, 64, false), (4, 4, 300_001, false), (32, 32, 64, true)]
     {
         let settings = load::Settings {
-            target: peer.address,
+            target: peer.address.into(),
             connections,
             active,
             size,

@@ -253,7 +253,7 @@ cargo run --release -p polyloop-benches --bin instructions -- mio bare_mio"
         let address = running.address()?;
         let report = load::run(
             &load::Settings {
-                target: address,
+                target: address.into(),
                 connections: CONNECTIONS,
                 active: CONNECTIONS,
                 size: SIZE,

@@ -8,9 +8,10 @@
 #![forbid(unsafe_code)]
 
 use std::io;
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::TcpStream;
 
 use clap::Parser;
+use polyloop::Address;
 use polyloop_bench::control::Listening;
 use polyloop_bench::{serve, units};
 
@@ -18,7 +19,7 @@ use polyloop_bench::{serve, units};
 #[derive(Parser)]
 struct Arguments {
     #[arg(long, default_value = "127.0.0.1:7000", value_parser = units::parse_address)]
-    listen: SocketAddr,
+    listen: Address,
     #[arg(long, default_value_t = 1024)]
     backlog: u32,
     #[arg(long)]
@@ -30,18 +31,17 @@ struct Arguments {
 fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
     let raised_descriptor_limit = serve::prepare(arguments.pin)?;
-    let listener: TcpListener = polyloop::listen(arguments.listen, arguments.backlog)?;
+    let listener = polyloop::listen(&arguments.listen, arguments.backlog)?;
     let listening = Listening {
-        listening: listener.local_addr()?,
+        listening: listener.address().to_string(),
         raised_descriptor_limit,
         pinned: arguments.pin,
     };
     serve::announce(&listening, arguments.control, || None)?;
-    for stream in listener.incoming() {
-        let stream = stream?;
+    loop {
+        let (stream, _) = listener.accept()?;
         std::thread::spawn(move || echo(&stream));
     }
-    Ok(())
 }
 
 fn echo(stream: &TcpStream) -> io::Result<u64> {

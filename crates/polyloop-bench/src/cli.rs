@@ -1,12 +1,12 @@
 //! The command line: what can be asked for, and what an error looks like.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
+use polyloop::Address;
 use polyloop_models::Model;
 
 use crate::control::Gate;
@@ -119,7 +119,7 @@ struct ServeArgs {
     protocol: String,
     /// Where to listen; port 0 takes a free one
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:7000", value_parser = units::parse_address)]
-    listen: SocketAddr,
+    listen: Address,
     /// How many connections may wait to be accepted
     #[arg(long, value_name = "N", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..))]
     backlog: u32,
@@ -141,7 +141,7 @@ Every byte is checked. The exit code is 1 if one was wrong or nothing was answer
 struct LoadArgs {
     /// The echo server
     #[arg(long, value_name = "ADDRESS", value_parser = units::parse_address)]
-    target: SocketAddr,
+    target: Address,
     /// Connections that are held at the same time
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = parse_count)]
     connections: usize,
@@ -248,7 +248,7 @@ fn run_load(args: &LoadArgs) -> anyhow::Result<()> {
     }
     let gate = if args.control { Gate::controlled()? } else { Gate::open() };
     let settings = load::Settings {
-        target: args.target,
+        target: args.target.clone(),
         connections: args.connections,
         active,
         size: args.size,

@@ -20,7 +20,6 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, BufRead, Write};
-use std::net::SocketAddr;
 use std::sync::mpsc::{self, Receiver};
 use std::thread;
 
@@ -31,8 +30,9 @@ use crate::process::{self, Memory, Usage};
 /// What a server says first.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Listening {
-    /// The address that it listens on, with the port that the system chose.
-    pub listening: SocketAddr,
+    /// The address that it listens on, with the port that the system chose, as it is written on the
+    /// command line.
+    pub listening: String,
     /// The soft limit of descriptors before and after, if the server raised it.
     #[serde(default)]
     pub raised_descriptor_limit: Option<(u64, u64)>,

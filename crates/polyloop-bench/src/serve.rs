@@ -1,9 +1,7 @@
 //! `polyloop serve`: one server on one model.
 
-use std::net::SocketAddr;
-
 use anyhow::Context;
-use polyloop::{Config, Connection};
+use polyloop::{Address, Config, Connection};
 use polyloop_models::Model;
 
 use crate::cli::Usage;
@@ -21,7 +19,7 @@ pub struct Settings {
     /// The name of a protocol, one of [`PROTOCOLS`].
     pub protocol: String,
     /// Where to listen.
-    pub listen: SocketAddr,
+    pub listen: Address,
     /// How many connections may wait to be accepted.
     pub backlog: u32,
     /// A parent talks to this server through its standard input and output.
@@ -50,14 +48,14 @@ pub fn run(settings: &Settings) -> anyhow::Result<()> {
     let config = Config { backlog: settings.backlog, ..Config::default() };
     let raised_descriptor_limit = prepare(settings.pin)?;
     let server = match settings.protocol.as_str() {
-        "echo" => settings.model.bind(&[settings.listen], config, |_peer| Echo)?,
+        "echo" => settings.model.bind(&settings.listen, config, |_peer| Echo)?,
         other => {
             let names = PROTOCOLS.join(", ");
             return Err(Usage(format!("there is no protocol {other:?}; there are: {names}")).into());
         }
     };
     let listening = Listening {
-        listening: server.addresses()[0],
+        listening: server.addresses()[0].to_string(),
         raised_descriptor_limit,
         pinned: settings.pin,
     };

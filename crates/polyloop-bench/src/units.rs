@@ -1,7 +1,8 @@
 //! Writes figures as a person would: three digits that count, a unit, no noise.
 
-use std::net::{SocketAddr, ToSocketAddrs};
 use std::time::Duration;
+
+use polyloop::{Address, ToAddresses};
 
 /// Writes a time given in nanoseconds: `850 ns`, `13.2 µs`, `1.24 ms`, `2.5 s`.
 pub fn time(nanoseconds: f64) -> String {
@@ -108,11 +109,11 @@ pub fn parse_time(text: &str) -> Result<Duration, String> {
 /// # Errors
 ///
 /// Says what an address looks like.
-pub fn parse_address(text: &str) -> Result<SocketAddr, String> {
-    text.to_socket_addrs()
-        .ok()
-        .and_then(|mut addresses| addresses.next())
-        .ok_or_else(|| "write HOST:PORT, such as 127.0.0.1:7000 or [::1]:7000".to_owned())
+pub fn parse_address(text: &str) -> Result<Address, String> {
+    let found = text.to_addresses().ok().and_then(|addresses| addresses.into_iter().next());
+    found.ok_or_else(|| {
+        "write HOST:PORT, such as 127.0.0.1:7000 or [::1]:7000, or unix:PATH".to_owned()
+    })
 }
 
 #[cfg(test)]

@@ -43,9 +43,8 @@ fn allocated() -> usize {
 
 /// Bytes a connection that the server holds with so many idle ones.
 fn bytes_a_connection(model: Model, connections: u64) -> f64 {
-    let anywhere = "127.0.0.1:0".parse().unwrap();
-    let server = model.bind(&[anywhere], Config::default(), |_peer| Echo).unwrap();
-    let (address, handle) = (server.addresses()[0], server.handle());
+    let server = model.bind("127.0.0.1:0", Config::default(), |_peer| Echo).unwrap();
+    let (address, handle) = (server.addresses()[0].clone(), server.handle());
     let before = allocated();
     let serving = thread::spawn(move || server.run());
 

@@ -208,7 +208,7 @@ fn a_controlled_server_answers_and_ends_with_its_input() {
     let mut line = || lines.next().unwrap().unwrap();
 
     let listening: Listening = serde_json::from_str(&line()).unwrap();
-    assert_ne!(listening.listening.port(), 0);
+    assert!(!listening.listening.ends_with(":0"), "{}", listening.listening);
     stdin.write_all(b"stats\nnonsense\nmemory\n").unwrap();
     let _: Stats = serde_json::from_str(&line()).unwrap();
     assert_eq!(line(), "{\"unknown\":\"nonsense\"}");

@@ -15,9 +15,8 @@
 //! }
 //!
 //! # fn main() -> std::io::Result<()> {
-//! let address = "127.0.0.1:0".parse().unwrap();
 //! for &model in Model::ALL {
-//!     let server = model.bind(&[address], Config::default(), |_peer| Echo)?;
+//!     let server = model.bind("127.0.0.1:0", Config::default(), |_peer| Echo)?;
 //! #   server.handle().stop();
 //!     server.run()?;
 //! }
@@ -32,10 +31,11 @@ mod thread;
 
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
 use std::str::FromStr;
 
-use polyloop::{Backend, Config, MioBackend, Protocol, Server, ServerHandle};
+use polyloop::{
+    Address, Backend, Config, MioBackend, Peer, Protocol, Server, ServerHandle, ToAddresses,
+};
 use polyloop_select::PollBackend;
 
 pub use backends::{BackendKind, UnknownBackend, UseBackend};
@@ -86,13 +86,13 @@ impl Model {
     /// An address can't be listened on, or the model's mechanism can't be opened.
     pub fn bind<P, F>(
         self,
-        addresses: &[SocketAddr],
+        addresses: impl ToAddresses,
         options: impl Into<Options>,
         factory: F,
     ) -> io::Result<BoundServer>
     where
         P: Protocol + 'static,
-        F: Fn(SocketAddr) -> P + Send + Sync + 'static,
+        F: Fn(&Peer) -> P + Send + Sync + 'static,
     {
         let Options { config } = options.into();
         match self {
@@ -112,14 +112,14 @@ impl Model {
 
 fn on_loop<B, P, F>(
     backend: B,
-    addresses: &[SocketAddr],
+    addresses: impl ToAddresses,
     config: Config,
     factory: F,
 ) -> io::Result<BoundServer>
 where
     B: Backend + Send + 'static,
     P: Protocol + 'static,
-    F: Fn(SocketAddr) -> P + Send + Sync + 'static,
+    F: Fn(&Peer) -> P + Send + Sync + 'static,
 {
     let server =
         Server::builder().listen(addresses).config(config).backend(backend).build(factory)?;
@@ -160,7 +160,7 @@ impl FromStr for Model {
 
 /// A server of some model, which listens already.
 pub struct BoundServer {
-    addresses: Vec<SocketAddr>,
+    addresses: Vec<Address>,
     handle: ServerHandle,
     run: Box<dyn FnOnce() -> io::Result<()> + Send>,
 }
@@ -168,7 +168,7 @@ pub struct BoundServer {
 impl BoundServer {
     /// Where it listens, with the ports that the system chose.
     #[must_use]
-    pub fn addresses(&self) -> &[SocketAddr] {
+    pub fn addresses(&self) -> &[Address] {
         &self.addresses
     }
 

@@ -2,12 +2,11 @@
 
 use std::fmt;
 use std::io;
-use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::thread;
 
 use polyloop::blocking::Service;
-use polyloop::{listen, Config, Protocol, ServerHandle};
+use polyloop::{listen, Address, Config, Listener, Peer, Protocol, ServerHandle, ToAddresses};
 
 /// A server that starts a thread for each connection. The thread sits in `read`, and ends with the
 /// connection.
@@ -15,8 +14,8 @@ use polyloop::{listen, Config, Protocol, ServerHandle};
 /// When no further thread can be started, the connection that needed it is closed, and the log
 /// says so.
 pub struct ThreadServer<F> {
-    listeners: Vec<TcpListener>,
-    addresses: Vec<SocketAddr>,
+    listeners: Vec<Listener>,
+    addresses: Vec<Address>,
     service: Arc<Service<F>>,
 }
 
@@ -27,25 +26,26 @@ impl<F> ThreadServer<F> {
     ///
     /// An address can't be listened on.
     pub fn bind(
-        addresses: &[SocketAddr],
+        addresses: impl ToAddresses,
         config: Config,
         factory: F,
     ) -> io::Result<ThreadServer<F>> {
         let listeners: Vec<_> = addresses
+            .to_addresses()?
             .iter()
-            .map(|&address| listen(address, config.backlog))
+            .map(|address| listen(address, config.backlog))
             .collect::<io::Result<_>>()?;
         let addresses: Vec<_> =
-            listeners.iter().map(TcpListener::local_addr).collect::<io::Result<_>>()?;
+            listeners.iter().map(|listener| listener.address().clone()).collect();
         let service = Service::new(config, factory);
-        for &address in &addresses {
-            service.listens_on(address);
+        for address in &addresses {
+            service.listens_on(address.clone());
         }
         Ok(ThreadServer { listeners, addresses, service: Arc::new(service) })
     }
 
     /// Where it listens, with the ports that the system chose.
-    pub fn addresses(&self) -> &[SocketAddr] {
+    pub fn addresses(&self) -> &[Address] {
         &self.addresses
     }
 
@@ -58,7 +58,7 @@ impl<F> ThreadServer<F> {
 impl<P, F> ThreadServer<F>
 where
     P: Protocol,
-    F: Fn(SocketAddr) -> P + Send + Sync + 'static,
+    F: Fn(&Peer) -> P + Send + Sync + 'static,
 {
     /// Serves until a [`ServerHandle`] ends it. A thread accepts for each address, the calling
     /// thread for the first.
@@ -94,15 +94,15 @@ where
     }
 }
 
-fn accept<P, F>(service: &Arc<Service<F>>, listener: &TcpListener)
+fn accept<P, F>(service: &Arc<Service<F>>, listener: &Listener)
 where
     P: Protocol,
-    F: Fn(SocketAddr) -> P + Send + Sync + 'static,
+    F: Fn(&Peer) -> P + Send + Sync + 'static,
 {
     let mut starved = false;
     while let Some((stream, peer)) = service.accept(listener) {
         let serving = Arc::clone(service);
-        let spawned = thread::Builder::new().spawn(move || serving.serve(stream, peer));
+        let spawned = thread::Builder::new().spawn(move || serving.serve(stream, &peer));
         match spawned {
             Ok(_) => starved = false,
             Err(error) => {

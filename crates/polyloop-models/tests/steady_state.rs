@@ -6,11 +6,11 @@
 
 use std::alloc::System;
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::TcpStream;
 use std::thread;
 use std::time::Duration;
 
-use polyloop::{Config, Connection, Protocol};
+use polyloop::{Config, Connection, Peer, Protocol};
 use polyloop_models::Model;
 use stats_alloc::{Region, StatsAlloc, INSTRUMENTED_SYSTEM};
 
@@ -41,13 +41,12 @@ impl Protocol for Wasteful {
 }
 
 /// Allocations of the whole process while `ROUNDS` messages go around on each connection.
-fn allocations<P: Protocol + 'static>(model: Model, protocol: fn(SocketAddr) -> P) -> usize {
-    let anywhere = "127.0.0.1:0".parse().unwrap();
-    let server = model.bind(&[anywhere], Config::default(), protocol).unwrap();
-    let (address, handle) = (server.addresses()[0], server.handle());
+fn allocations<P: Protocol + 'static>(model: Model, protocol: fn(&Peer) -> P) -> usize {
+    let server = model.bind("127.0.0.1:0", Config::default(), protocol).unwrap();
+    let (address, handle) = (server.addresses()[0].clone(), server.handle());
     let serving = thread::spawn(move || server.run());
     let mut streams = [(); CONNECTIONS].map(|()| {
-        let stream = TcpStream::connect(address).unwrap();
+        let stream = TcpStream::connect(&address).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
         stream
     });

@@ -2,11 +2,10 @@
 
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::machine::Environment;
-use crate::{Handle, Tick, TimerId};
+use crate::{Handle, Peer, Tick, TimerId};
 
 /// A connection, as its [`Protocol`](crate::Protocol) sees it during a call.
 ///
@@ -81,10 +80,10 @@ impl Connection<'_> {
         self.0.timers.cancel(timer)
     }
 
-    /// The peer's address.
+    /// Who is at the other end.
     #[must_use]
-    pub fn peer(&self) -> SocketAddr {
-        self.0.peer.into()
+    pub fn peer(&self) -> &Peer {
+        self.0.peer
     }
 
     /// Makes a handle, with which other connections and other threads reach this one.

@@ -35,6 +35,7 @@
 //! turn's ready set, reads, writes and changes of interest.
 #![forbid(unsafe_code)]
 
+mod address;
 mod backend;
 pub mod blocking;
 mod clock;
@@ -57,6 +58,7 @@ mod timers;
 mod token;
 mod token_map;
 
+pub use address::{Address, Peer, ToAddresses};
 pub use backend::{Backend, Caps, Event, Events, Trigger, Waker};
 pub use clock::Tick;
 pub use config::Config;
@@ -65,7 +67,7 @@ pub use counters::{Counter, Counters, Counts};
 pub use event_loop::{Context, EventLoop, Handler};
 pub use handle::{Handle, ServerHandle};
 pub use interest::{Interest, Readiness};
-pub use listen::listen;
+pub use listen::{listen, Listener};
 pub use mailbox::{SendError, Sender};
 pub use mio_backend::MioBackend;
 pub use protocol::{Closed, Protocol};
@@ -79,5 +81,5 @@ pub use token_map::TokenMap;
 /// What a model is made of: for those who write another way to serve a [`Protocol`].
 pub mod driver {
     pub use crate::handle::{Control, Remote};
-    pub use crate::machine::{Environment, Machine, Peer, Step};
+    pub use crate::machine::{Environment, Machine, Step};
 }

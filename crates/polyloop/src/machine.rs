@@ -5,9 +5,10 @@
 //! else.
 
 use std::io;
-use std::net::{SocketAddr, SocketAddrV4, SocketAddrV6};
 
-use crate::{Closed, Config, Connection, Handle, Interest, Protocol, Tick, TimerId, Timers, Token};
+use crate::{
+    Closed, Config, Connection, Handle, Interest, Peer, Protocol, Tick, TimerId, Timers, Token,
+};
 
 /// The state of one connection: small while it is idle, since it holds buffers only for what the
 /// protocol left unused and for what the kernel did not take.
@@ -109,33 +110,6 @@ pub enum Step {
     HalfClose,
     /// To close, and to tell the protocol why.
     Close(Closed),
-}
-
-/// A socket address in half the size that [`SocketAddr`] takes, which is that of IPv6.
-#[derive(Debug)]
-pub enum Peer {
-    /// An IPv4 address.
-    V4(SocketAddrV4),
-    /// An IPv6 address.
-    V6(Box<SocketAddrV6>),
-}
-
-impl From<SocketAddr> for Peer {
-    fn from(address: SocketAddr) -> Peer {
-        match address {
-            SocketAddr::V4(address) => Peer::V4(address),
-            SocketAddr::V6(address) => Peer::V6(Box::new(address)),
-        }
-    }
-}
-
-impl From<&Peer> for SocketAddr {
-    fn from(peer: &Peer) -> SocketAddr {
-        match peer {
-            Peer::V4(address) => SocketAddr::V4(*address),
-            Peer::V6(address) => SocketAddr::V6(**address),
-        }
-    }
 }
 
 impl Machine {

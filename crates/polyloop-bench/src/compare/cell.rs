@@ -2,7 +2,7 @@
 //! server used between two moments at which no request was under way.
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::TcpStream;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -147,12 +147,12 @@ pub fn measure(
     let program = if own { &conditions.program } else { &contestant.program };
     let mut server = Child::start("server", program, &arguments)?;
     let listening: Listening = server.hear(PATIENCE)?;
-    one_request(listening.listening).map_err(|error| format!("it does not echo: {error}"))?;
+    one_request(&listening.listening).map_err(|error| format!("it does not echo: {error}"))?;
     let before: Memory = server.ask("memory", PATIENCE)?;
 
     let mut arguments = words(&[
         ("load", None),
-        ("--target", Some(listening.listening.to_string())),
+        ("--target", Some(listening.listening.clone())),
         ("--connections", Some(scenario.connections.to_string())),
         ("--size", Some(scenario.size.to_string())),
         ("--duration", Some(microseconds(conditions.duration))),
@@ -198,8 +198,8 @@ pub fn measure(
 }
 
 /// Makes one request of one byte and waits for the server to close after us.
-fn one_request(address: SocketAddr) -> std::io::Result<()> {
-    let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
+fn one_request(address: &str) -> std::io::Result<()> {
+    let mut stream = TcpStream::connect(address)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.write_all(b"?")?;
     stream.read_exact(&mut [0])?;

@@ -7,7 +7,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
-use socket2::{Domain, Protocol, Socket, Type};
+use polyloop::Address;
+use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::contents::Contents;
 use crate::process::{connect_goes_on, SHORT_READ_EMPTIES};
@@ -80,16 +81,22 @@ impl Connection {
     /// Starts connecting to `target`, from `source` if one is given.
     pub(super) fn open(
         number: u32,
-        target: SocketAddr,
+        target: &Address,
         source: Option<Ipv4Addr>,
     ) -> io::Result<Self> {
-        let socket = Socket::new(Domain::for_address(target), Type::STREAM, Some(Protocol::TCP))?;
+        let (domain, address) = match target {
+            Address::Ip(address) => (Domain::for_address(*address), (*address).into()),
+            Address::Unix(path) => (Domain::UNIX, SockAddr::unix(path)?),
+        };
+        let socket = Socket::new(domain, Type::STREAM, None)?;
         socket.set_nonblocking(true)?;
-        socket.set_tcp_nodelay(true)?;
+        if target.ip().is_some() {
+            socket.set_tcp_nodelay(true)?;
+        }
         if let Some(source) = source {
             socket.bind(&SocketAddr::new(IpAddr::V4(source), 0).into())?;
         }
-        if let Err(error) = socket.connect(&target.into()) {
+        if let Err(error) = socket.connect(&address) {
             if !connect_goes_on(&error) {
                 return Err(error);
             }

@@ -8,6 +8,7 @@ use anyhow::{bail, Context};
 use hdrhistogram::Histogram;
 use indicatif::{ProgressBar, ProgressStyle};
 use mio::{Events, Interest, Poll, Token};
+use polyloop::Address;
 
 use super::connection::{source, Connection, Fault, Wire};
 use super::contents::Contents;
@@ -77,7 +78,7 @@ impl<'a> Generator<'a> {
             slots: (0..settings.connections).map(|_| Slot::default()).collect(),
             under_way: 0,
             opened: 0,
-            spread_sources: settings.short && can_spread(settings.target),
+            spread_sources: settings.short && can_spread(&settings.target),
             latency: histogram.clone(),
             uncorrected: histogram,
             requests: 0,
@@ -131,7 +132,7 @@ impl<'a> Generator<'a> {
         }
         bar.finish_and_clear();
         if self.alive() == 0 {
-            let target = self.settings.target;
+            let target = &self.settings.target;
             let first = self.errors.first.take().unwrap_or_default();
             bail!("no connection to {target}: {first}; is a server listening there?");
         }
@@ -254,7 +255,7 @@ impl<'a> Generator<'a> {
             return connection.begin(now, intended, &mut self.wire);
         }
         let source: Option<Ipv4Addr> = self.spread_sources.then(|| source(self.opened));
-        let opened = Connection::open(self.opened as u32, self.settings.target, source);
+        let opened = Connection::open(self.opened as u32, &self.settings.target, source);
         self.opened += 1;
         let connection = slot.connection.insert(opened.map_err(Fault::Connect)?);
         self.under_way += 1;
@@ -393,8 +394,8 @@ impl Slot {
 
 /// Says whether the system lets a socket bind to any address of 127.0.0.0/8, as Linux and
 /// Windows do, and the target is there.
-fn can_spread(target: SocketAddr) -> bool {
-    matches!(target, SocketAddr::V4(target) if target.ip().is_loopback())
+fn can_spread(target: &Address) -> bool {
+    matches!(target, Address::Ip(SocketAddr::V4(target)) if target.ip().is_loopback())
         && TcpListener::bind((source(0), 0)).is_ok()
 }
 

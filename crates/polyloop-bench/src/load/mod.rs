@@ -17,10 +17,10 @@ mod report;
 
 pub use report::{Errors, Latency, Report, SATURATED};
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{bail, Context};
+use polyloop::Address;
 use serde::{Deserialize, Serialize};
 
 use crate::control::Gate;
@@ -31,7 +31,7 @@ use generator::Generator;
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// Where the server listens.
-    pub target: SocketAddr,
+    pub target: Address,
     /// How many connections are held at the same time.
     pub connections: usize,
     /// How many of them make requests; the others have made one and are silent.

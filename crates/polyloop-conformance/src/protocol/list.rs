@@ -96,6 +96,8 @@ macro_rules! with_protocol_scenarios {
             }
             unix {
                 out_of_descriptors_and_recovering
+                a_unix_socket_is_served
+                descriptors_passed_over_a_unix_socket
             }
         }
     };
@@ -185,6 +187,7 @@ mod tests {
             include_str!("limits.rs"),
             include_str!("pausing.rs"),
             include_str!("timers.rs"),
+            include_str!("unix_sockets.rs"),
         ];
         let mut found = 0;
         for line in sources.iter().flat_map(|source| source.lines()) {

@@ -33,6 +33,8 @@ mod handles;
 mod limits;
 mod pausing;
 mod timers;
+#[cfg(unix)]
+mod unix_sockets;
 
 use polyloop_models::Model;
 
@@ -49,6 +51,8 @@ pub use handles::*;
 pub use limits::*;
 pub use pausing::*;
 pub use timers::*;
+#[cfg(unix)]
+pub use unix_sockets::*;
 
 use crate::watchdog;
 

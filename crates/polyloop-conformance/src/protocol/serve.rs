@@ -50,13 +50,19 @@ impl Scene {
         let lively = self.company == Company::Lively;
         let companion_to_come = AtomicBool::new(lively);
         let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        let server = self.model.bind(&[any], config, move |peer| {
+        let server = self.model.bind(any, config, move |peer| {
             // The companion connects before anybody else knows the port.
             let protocol = (!companion_to_come.swap(false, Ordering::Relaxed)).then(&make);
-            Watched::new(protocol, peer, &witness)
+            Watched::new(protocol, peer.ip().expect("TCP"), &witness)
         });
         let server = server.expect("a port is free");
-        Bound { address: server.addresses()[0], handle: server.handle(), server, log, lively }
+        Bound {
+            address: server.addresses()[0].ip().expect("TCP"),
+            handle: server.handle(),
+            server,
+            log,
+            lively,
+        }
     }
 }
 
@@ -300,7 +306,7 @@ impl<P: Protocol> Protocol for Watched<P> {
         self.log.change(self.index, |record| {
             assert!(!record.opened, "opened twice");
             record.opened = true;
-            assert_eq!(connection.peer(), record.peer);
+            assert_eq!(connection.peer().ip(), Some(record.peer));
         });
         if let Some(protocol) = &mut self.protocol {
             protocol.opened(connection);

@@ -2,15 +2,15 @@
 
 use std::cell::OnceCell;
 use std::io::{self, Read, Write};
-use std::net::{Shutdown, SocketAddr};
+use std::net::Shutdown;
 use std::sync::atomic::Ordering;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::outbox::Outbox;
 use super::Member;
-use crate::machine::{Environment, Machine, Peer, Step};
-use crate::{Closed, Config, Connection, Handle, Protocol, Tick, TimerId, Timers, Token};
+use crate::machine::{Environment, Machine, Step};
+use crate::{Closed, Config, Connection, Handle, Peer, Protocol, Tick, TimerId, Timers, Token};
 
 /// What one read takes at most.
 const BUFFER: usize = 16 * 1024;
@@ -21,7 +21,7 @@ const TOKEN: Token = Token::new(0, 0);
 /// Serves a connection until it ends.
 pub(super) fn drive<P: Protocol>(
     member: &Arc<Member>,
-    peer: SocketAddr,
+    peer: &Peer,
     protocol: &mut P,
     config: &Config,
 ) -> Closed {
@@ -34,7 +34,7 @@ pub(super) fn drive<P: Protocol>(
     let driven = Driven {
         member,
         config,
-        peer: &peer.into(),
+        peer,
         outbox: &outbox,
         handle: &handle,
         machine: Machine::new(now),

@@ -5,16 +5,19 @@ mod outbox;
 
 use std::fmt;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, Thread};
 use std::time::Duration;
 
 use slab::Slab;
+use socket2::{Domain, SockAddr, Socket, Type};
 
 use crate::handle::Control;
-use crate::{Closed, Config, Counters, Counts, Protocol, ServerHandle, Tick};
+use crate::{
+    Address, Closed, Config, Counters, Counts, Listener, Peer, Protocol, ServerHandle, Tick,
+};
 
 /// What the threads of a server share that block in their calls: limits, the list of connections,
 /// and what was counted.
@@ -34,7 +37,7 @@ struct Shared {
     /// The roster or the phase has changed.
     changed: Condvar,
     /// Where a sleeping `accept` can be reached, to wake it.
-    addresses: Mutex<Vec<SocketAddr>>,
+    addresses: Mutex<Vec<Address>>,
 }
 
 #[derive(Default)]
@@ -98,9 +101,19 @@ impl Shared {
         let addresses = self.addresses.lock().unwrap_or_else(PoisonError::into_inner).clone();
         for address in addresses {
             // `accept` has no timeout and no waker: a connection ends its wait on every system.
-            let _ = TcpStream::connect_timeout(&reachable(address), Duration::from_secs(1));
+            let _ = call(&address);
         }
     }
+}
+
+/// Connects to an address that is listened on.
+fn call(address: &Address) -> io::Result<()> {
+    let (domain, address) = match address {
+        Address::Ip(address) => (Domain::for_address(*address), reachable(*address).into()),
+        Address::Unix(path) => (Domain::UNIX, SockAddr::unix(path)?),
+    };
+    let socket = Socket::new(domain, Type::STREAM, None)?;
+    socket.connect_timeout(&address, Duration::from_secs(1))
 }
 
 /// An address to connect to, of one that was listened on.
@@ -167,7 +180,7 @@ impl<F> Service<F> {
     ///
     /// Out of descriptors or of memory, it says so in the log when that begins, rests for a
     /// moment and tries again.
-    pub fn accept(&self, listener: &TcpListener) -> Option<(TcpStream, SocketAddr)> {
+    pub fn accept(&self, listener: &Listener) -> Option<(TcpStream, Peer)> {
         let mut starved = false;
         loop {
             drop(self.wait_for_room(self.shared.roster())?);
@@ -223,7 +236,7 @@ impl<F> Service<F> {
 
     /// Takes note of an address that [`accept`](Service::accept) waits at, so that the end of the
     /// server can wake it.
-    pub fn listens_on(&self, address: SocketAddr) {
+    pub fn listens_on(&self, address: Address) {
         self.shared.addresses.lock().unwrap_or_else(PoisonError::into_inner).push(address);
     }
 
@@ -256,10 +269,10 @@ impl<F> Service<F> {
 /// How long an acceptor rests when the system can't give it another connection.
 const REST: Duration = Duration::from_millis(100);
 
-impl<P: Protocol, F: Fn(SocketAddr) -> P> Service<F> {
+impl<P: Protocol, F: Fn(&Peer) -> P> Service<F> {
     /// Serves a connection that [`accept`](Service::accept) returned, on the calling thread, until
     /// it ends.
-    pub fn serve(&self, stream: TcpStream, peer: SocketAddr) -> Closed {
+    pub fn serve(&self, stream: TcpStream, peer: &Peer) -> Closed {
         let member = Arc::new(Member {
             stream,
             counters: Counters::default(),

@@ -1,34 +1,50 @@
 //! Taking connections in, within limits.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener as StdListener};
 use std::time::Duration;
 
-use mio::net::TcpListener;
+use mio::net::{TcpListener, TcpStream};
+use socket2::SockRef;
 
 use super::connections::{Connections, Entry};
-use crate::{Backend, Context, Interest, Protocol, Token};
+use crate::listen::BoundPath;
+use crate::{Backend, Context, Interest, Listener as Listening, Peer, Protocol, Token};
 
 /// A listening socket, and whether it rests.
 pub(super) struct Listener {
     socket: TcpListener,
+    /// Of a Unix-domain socket.
+    path: Option<BoundPath>,
     /// The last attempt failed for want of something, which has been said.
     starved: bool,
+}
+
+impl Listener {
+    fn accept(&self) -> io::Result<(TcpStream, Peer)> {
+        if self.path.is_some() {
+            let (stream, _) = SockRef::from(&self.socket).accept()?;
+            stream.set_nonblocking(true)?;
+            return Ok((TcpStream::from_std(stream.into()), Peer::UNIX));
+        }
+        let (stream, peer) = self.socket.accept()?;
+        Ok((stream, peer.into()))
+    }
 }
 
 /// How long a listener rests when the system can't give it another connection.
 const REST: Duration = Duration::from_millis(100);
 
-impl<P: Protocol, F: Fn(SocketAddr) -> P> Connections<F, P> {
+impl<P: Protocol, F: Fn(&Peer) -> P> Connections<F, P> {
     pub(super) fn add_listener<B: Backend>(
         &mut self,
         context: &mut Context<B>,
-        listener: StdListener,
+        listener: Listening,
     ) -> io::Result<()> {
-        listener.set_nonblocking(true)?;
-        let mut socket = TcpListener::from_std(listener);
+        let Listening { socket, path, .. } = listener;
+        socket.set_nonblocking(true)?;
+        let mut socket = TcpListener::from_std(socket);
         let token = context.register(&mut socket, Interest::READABLE)?;
-        self.entries.insert(token, Entry::Listener(Listener { socket, starved: false }));
+        self.entries.insert(token, Entry::Listener(Listener { socket, path, starved: false }));
         self.shared.listeners.push(token);
         Ok(())
     }
@@ -42,7 +58,7 @@ impl<P: Protocol, F: Fn(SocketAddr) -> P> Connections<F, P> {
                 return self.set_listening(context, Interest::NONE);
             }
             let Some(Entry::Listener(listener)) = self.entries.get_mut(token) else { return };
-            let accepted = context.accept(token, || listener.socket.accept());
+            let accepted = context.accept(token, || listener.accept());
             let registered = accepted.and_then(|(mut stream, peer)| {
                 let token = context.register(&mut stream, Interest::READABLE)?;
                 Ok((token, stream, peer))

@@ -1,18 +1,18 @@
 //! The handler behind a server: it drives each connection's machine when its socket is ready.
 
 use std::io::{self, Read, Write};
-use std::net::{Shutdown, SocketAddr};
+use std::net::Shutdown;
 use std::sync::Arc;
 
 use mio::net::TcpStream;
 
 use super::accept::Listener;
 use super::{handle, Message, Remotes};
-use crate::machine::{Environment, Machine, Peer, Step};
+use crate::machine::{Environment, Machine, Step};
 use crate::sources::Sources;
 use crate::{
-    Backend, Closed, Config, Connection, Context, Handler, Interest, Protocol, Readiness, Tick,
-    TimerId, Token, TokenMap,
+    Backend, Closed, Config, Connection, Context, Handler, Interest, Peer, Protocol, Readiness,
+    Tick, TimerId, Token, TokenMap,
 };
 
 /// What one read takes at most.
@@ -55,6 +55,8 @@ pub(super) struct Link<P> {
     /// The machine is steady, the loop tells of input and of nothing else, and the watchdog is
     /// set: a request needs no look at any of these.
     steady: bool,
+    /// A read of less than this may prove that nothing is left to be read.
+    short: u32,
 }
 
 /// Whether a connection is still there.
@@ -89,7 +91,7 @@ impl<F, P> Connections<F, P> {
     }
 }
 
-impl<P: Protocol, F: Fn(SocketAddr) -> P> Connections<F, P> {
+impl<P: Protocol, F: Fn(&Peer) -> P> Connections<F, P> {
     /// Calls `drive` with the connection `token` and what its machine needs, then writes what
     /// came of it, and closes the connection if that was its end.
     fn drive<B: Backend>(
@@ -147,7 +149,7 @@ impl<P: Protocol, F: Fn(SocketAddr) -> P> Connections<F, P> {
     ) {
         self.output.drain(..written);
         self.drive(context, token, |driven| {
-            let short = count < driven.buffer.len();
+            let short = count < driven.link.short as usize;
             driven.tell(|connection, _, buffer, _| {
                 Machine::keep(connection, &buffer[..count], used);
             });
@@ -179,13 +181,16 @@ impl<P: Protocol, F: Fn(SocketAddr) -> P> Connections<F, P> {
         context: &mut Context<B>,
         token: Token,
         stream: TcpStream,
-        peer: SocketAddr,
+        peer: Peer,
     ) {
+        log::debug!("{token}: opened by {peer}");
         let link = Link {
             stream,
-            peer: peer.into(),
             machine: Machine::new(context.now()),
-            protocol: (self.shared.factory)(peer),
+            protocol: (self.shared.factory)(&peer),
+            // A read stops at a message that carries descriptors, and proves nothing.
+            short: if peer == Peer::UNIX { 0 } else { BUFFER as u32 },
+            peer,
             watchdog: None,
             watchdog_due: Tick::NEVER,
             steady: false,
@@ -193,7 +198,6 @@ impl<P: Protocol, F: Fn(SocketAddr) -> P> Connections<F, P> {
         self.entries.insert(token, Entry::Connection(link));
         self.shared.open += 1;
         context.counters().opened.add(1);
-        log::debug!("{token}: opened by {peer}");
         self.drive(context, token, |driven| {
             driven.tell(|connection, protocol, _, _| Machine::opened(connection, protocol));
             driven.settle()
@@ -262,7 +266,7 @@ impl<P: Protocol, F: Fn(SocketAddr) -> P> Connections<F, P> {
     }
 }
 
-impl<B: Backend, P: Protocol, F: Fn(SocketAddr) -> P> Handler<B> for Connections<F, P> {
+impl<B: Backend, P: Protocol, F: Fn(&Peer) -> P> Handler<B> for Connections<F, P> {
     type Message = Message;
 
     /// The steady path of a request is all in here: one read, one write, and nothing that is
@@ -303,7 +307,7 @@ impl<B: Backend, P: Protocol, F: Fn(SocketAddr) -> P> Handler<B> for Connections
             if written == output.len() {
                 output.clear();
                 // A full buffer leaves the connection ready, and the loop comes back to it.
-                if count < BUFFER && !context.short_read_in_hand() {
+                if count < link.short as usize && !context.short_read_in_hand() {
                     self.serve(context, token, Readiness::READABLE);
                 }
                 return;
@@ -415,7 +419,7 @@ impl<B: Backend, P: Protocol> Driven<'_, B, P> {
                 Ok(0) => return self.end_of_input(),
                 Ok(count) => {
                     log::trace!("{}: read {count} bytes", self.token);
-                    let short = count < self.buffer.len();
+                    let short = count < self.link.short as usize;
                     self.tell(|connection, protocol, buffer, _| {
                         Machine::received(connection, protocol, &buffer[..count]);
                     });

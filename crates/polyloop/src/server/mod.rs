@@ -5,17 +5,16 @@ mod connections;
 
 use std::fmt;
 use std::io;
-use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
 
 use crate::handle::{Control, Remote};
 use crate::{
-    listen, Backend, Config, Counters, Counts, EventLoop, Handle, MioBackend, Protocol, Sender,
-    ServerHandle, Token,
+    listen, Address, Backend, Config, Counters, Counts, EventLoop, Handle, MioBackend, Peer,
+    Protocol, Sender, ServerHandle, ToAddresses, Token,
 };
 use connections::Connections;
 
-/// A TCP server: one [`Protocol`] for each connection, on one [`EventLoop`].
+/// A server of stream sockets, TCP and Unix-domain: one [`Protocol`] for each connection, on one [`EventLoop`].
 ///
 /// ```
 /// use polyloop::{Connection, Protocol, Server};
@@ -42,7 +41,7 @@ use connections::Connections;
 pub struct Server<B, F, P> {
     event_loop: EventLoop<B, Message>,
     connections: Connections<F, P>,
-    addresses: Vec<SocketAddr>,
+    addresses: Vec<Address>,
     handle: ServerHandle,
 }
 
@@ -66,7 +65,7 @@ impl Server<MioBackend, (), ()> {
 /// Describes a server: where it listens, on which backend, within which limits.
 #[derive(Debug)]
 pub struct ServerBuilder<B> {
-    addresses: io::Result<Vec<SocketAddr>>,
+    addresses: io::Result<Vec<Address>>,
     config: Config,
     backend: B,
 }
@@ -103,18 +102,16 @@ impl<B: Backend> IntoBackend for B {
 }
 
 impl<B: IntoBackend> ServerBuilder<B> {
-    /// Adds an address to listen on; called again, a further one. Port 0 lets the system choose.
+    /// Adds an address to listen on, such as `127.0.0.1:7000`, `localhost:7000` or
+    /// `unix:/run/echo.sock`; called again, a further one. Port 0 lets the system choose.
     ///
     /// A name that does not resolve is an error of [`build`](ServerBuilder::build).
     #[must_use]
-    pub fn listen(mut self, address: impl ToSocketAddrs + fmt::Debug) -> Self {
+    pub fn listen(mut self, address: impl ToAddresses) -> Self {
         if let Ok(addresses) = &mut self.addresses {
-            match address.to_socket_addrs() {
+            match address.to_addresses() {
                 Ok(more) => addresses.extend(more),
-                Err(error) => {
-                    let message = format!("cannot listen on {address:?}: {error}");
-                    self.addresses = Err(io::Error::new(error.kind(), message));
-                }
+                Err(error) => self.addresses = Err(error),
             }
         }
         self
@@ -133,7 +130,7 @@ impl<B: IntoBackend> ServerBuilder<B> {
         ServerBuilder { addresses: self.addresses, config: self.config, backend }
     }
 
-    /// Listens. `factory` makes the protocol of each connection from its peer's address.
+    /// Listens. `factory` makes the protocol of each connection from who its peer is.
     ///
     /// # Errors
     ///
@@ -141,7 +138,7 @@ impl<B: IntoBackend> ServerBuilder<B> {
     pub fn build<P, F>(self, factory: F) -> io::Result<Server<B::Backend, F, P>>
     where
         P: Protocol,
-        F: Fn(SocketAddr) -> P,
+        F: Fn(&Peer) -> P,
     {
         let addresses = self.addresses?;
         if addresses.is_empty() {
@@ -156,18 +153,18 @@ impl<B: IntoBackend> ServerBuilder<B> {
         let mut connections = Connections::new(self.config, factory, remote);
         let mut bound = Vec::with_capacity(addresses.len());
         for address in addresses {
-            let listener = listen(address, connections.config().backlog)?;
-            bound.push(listener.local_addr()?);
+            let listener = listen(&address, connections.config().backlog)?;
+            bound.push(listener.address().clone());
             connections.add_listener(event_loop.context(), listener)?;
         }
         Ok(Server { event_loop, connections, addresses: bound, handle })
     }
 }
 
-impl<B: Backend, P: Protocol, F: Fn(SocketAddr) -> P> Server<B, F, P> {
+impl<B: Backend, P: Protocol, F: Fn(&Peer) -> P> Server<B, F, P> {
     /// Where it listens, with the ports that the system chose.
     #[must_use]
-    pub fn addresses(&self) -> &[SocketAddr] {
+    pub fn addresses(&self) -> &[Address] {
         &self.addresses
     }
 
