@@ -54,14 +54,15 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         play: only!(unix: play::zero),
     },
     Scenario {
-        name: "/dev/urandom",
+        name: "/dev/random",
         what: "a device with a poll of its own",
-        why:
-            "Also never blocks, but this driver can be waited for, so epoll takes it. What decides \
-              is not what kind of file it is but whether its driver implements poll.",
+        why: "This driver can be waited for, so epoll takes it: /dev/random is readable once the \
+              generator has been seeded, soon after the start, and writable until then. Its twin /dev/urandom \
+              never blocks, has no poll, and is refused as /dev/zero is. What decides is not what \
+              kind of file it is but whether its driver implements poll.",
         see: &["random(4)", "epoll_ctl(2) on EPERM"],
         group: Group::Files,
-        play: only!(linux: play::urandom),
+        play: only!(linux: play::random),
     },
 ];
 
@@ -116,7 +117,7 @@ mod play {
     }
 
     #[cfg(target_os = "linux")]
-    pub(super) fn urandom(stage: &mut Stage<'_>) -> io::Result<()> {
-        show(stage, File::open("/dev/urandom")?, "opened to read")
+    pub(super) fn random(stage: &mut Stage<'_>) -> io::Result<()> {
+        show(stage, File::open("/dev/random")?, "opened to read")
     }
 }

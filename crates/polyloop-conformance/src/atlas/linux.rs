@@ -6,9 +6,8 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "eventfd",
         what: "a counter that can be waited for",
-        why:
-            "Readable when it is not zero, writable when one can be added without overflow, which \
-              is practically always. A read takes all of it at once, so many wakes become one. It \
+        why: "Readable when it is not zero, writable when one can be added, which is practically \
+              always. A read takes all of it at once, so many wakes become one. It \
               is what mio wakes a poll with.",
         see: &["eventfd(2)"],
         group: Group::Linux,
@@ -83,9 +82,10 @@ mod play {
         stage.now(&counter, "it is zero")?;
         counter.0.write_all(&1_u64.to_ne_bytes())?;
         stage.now(&counter, "one was added")?;
-        // The greatest number that it can hold is two less than the greatest of its type's.
-        counter.0.write_all(&(u64::MAX - 2).to_ne_bytes())?;
-        stage.now(&counter, "it is as great as can be")
+        // The greatest number that it can hold is one less than the greatest of its type's.
+        let rest = (u64::MAX - 2).to_ne_bytes();
+        stage.fill(&counter, |_| (&counter.0).write(&rest))?;
+        stage.now(&counter, "it is full: adding says EAGAIN")
     }
 
     pub(super) fn timerfd(stage: &mut Stage<'_>) -> io::Result<()> {

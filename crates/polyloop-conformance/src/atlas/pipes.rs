@@ -17,8 +17,8 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         what: "the last writer closed",
         why: "Linux tells HUP and not IN when the writers are gone and nothing is left to read, \
               though a read would not block (it returns zero). Code that looks at IN only never \
-              sees the end, or spins on a HUP that it does not know. polyloop folds a hang-up into \
-              readable.",
+              sees the end, or spins on a HUP that it does not know. polyloop tells a hang-up as \
+              whatever was asked for, since neither a read nor a write would block.",
         see: &["pipe(7)", "poll(2) on POLLHUP"],
         group: Group::Pipes,
         play: only!(unix: play::writer_gone),
@@ -73,7 +73,6 @@ mod play {
     use std::io::{self, Read, Write};
 
     use mio::unix::pipe;
-    use polyloop::Interest;
 
     use crate::atlas::stage::Stage;
 
@@ -139,7 +138,7 @@ mod play {
         let unblocked = nix::fcntl::OFlag::O_NONBLOCK.bits();
         let reader = OpenOptions::new().read(true).custom_flags(unblocked).open(&path)?;
         let mut reader = pipe::Receiver::from(OwnedFd::from(reader));
-        stage.watch_for(&mut reader, Interest::READABLE);
+        stage.watch(&mut reader);
         stage.now(&reader, "no writer has come yet")?;
         let writer = OpenOptions::new().write(true).open(&path)?;
         stage.now(&reader, "a writer has come")?;

@@ -90,7 +90,7 @@ impl Group {
             Group::Pipes => "Pipes",
             Group::Files => "Files and devices",
             Group::Terminals => "Terminals",
-            Group::Linux => "Descriptors that only Linux has",
+            Group::Linux => "Linux only",
             Group::Registrations => "Registrations",
             Group::Triggers => "Levels and edges",
         }

@@ -55,7 +55,7 @@ fn datagram(stage: &mut Stage<'_>) -> io::Result<()> {
     if !none.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock) {
         return Err(io::Error::other("a second datagram, where one was sent"));
     }
-    stage.now(&ours, "it was read, the next says EAGAIN")
+    stage.now(&ours, "it was read, then EAGAIN")
 }
 
 fn datagram_empty(stage: &mut Stage<'_>) -> io::Result<()> {

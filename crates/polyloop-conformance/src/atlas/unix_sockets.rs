@@ -42,7 +42,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         play: only!(unix: play::full),
     },
     Scenario {
-        name: "unix-listener-pending",
+        name: "unix-listener",
         what: "a listener with a connection waiting",
         why: "As on TCP, but that connect waits for nobody: it succeeds at once while the queue \
               has room, and a non-blocking one says EAGAIN, not EINPROGRESS, when it is full.",
