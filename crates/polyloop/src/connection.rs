@@ -4,8 +4,8 @@ use std::fmt;
 use std::io;
 use std::time::Duration;
 
-use crate::machine::Environment;
-use crate::{Handle, Peer, Tick, TimerId};
+use crate::machine::{Environment, Machine};
+use crate::{Config, Handle, Peer, Tick, TimerId};
 
 /// A connection, as its [`Protocol`](crate::Protocol) sees it during a call.
 ///
@@ -20,11 +20,12 @@ impl Connection<'_> {
     #[inline]
     pub fn send(&mut self, bytes: &[u8]) {
         let Environment { machine, output, config, .. } = &mut self.0;
-        if machine.may_send() {
-            output.extend_from_slice(bytes);
-            if output.len() + machine.waiting() > config.high_water {
-                machine.rise();
-            }
+        if !machine.is_steady() {
+            return send_behind(machine, output, config, bytes);
+        }
+        output.extend_from_slice(bytes);
+        if output.len() > config.high_water {
+            machine.rise();
         }
     }
 
@@ -90,6 +91,18 @@ impl Connection<'_> {
     #[must_use]
     pub fn handle(&self) -> Handle {
         (self.0.handle)()
+    }
+}
+
+/// Sends on a connection of which there is more to say than that it waits for input.
+#[cold]
+#[inline(never)] // and given no more than it needs, for the sake of the other path
+fn send_behind(machine: &mut Machine, output: &mut Vec<u8>, config: &Config, bytes: &[u8]) {
+    if machine.may_send() {
+        output.extend_from_slice(bytes);
+        if output.len() + machine.waiting() > config.high_water {
+            machine.rise();
+        }
     }
 }
 

@@ -196,11 +196,15 @@ impl Readiness {
         Readiness(self.0 & !other.0)
     }
 
+    /// What was told at which a read stops short, whatever stands behind.
+    pub(crate) const STOPS: Readiness =
+        Readiness(Readiness::HANGUP.0 | Readiness::ERROR.0 | Readiness::PRIORITY.0);
+
     /// Takes note of a read that stopped short of its buffer, and returns whether that proves the
-    /// stream empty: not if something was told at which a read stops short.
+    /// stream empty: not if something of `stops` was told.
     #[inline]
-    pub(crate) fn use_up_by_short_read(&mut self) -> bool {
-        let proof = !self.intersects(Readiness::HANGUP | Readiness::ERROR | Readiness::PRIORITY);
+    pub(crate) fn use_up_by_short_read(&mut self, stops: Readiness) -> bool {
+        let proof = !self.intersects(stops);
         if proof {
             *self = self.without(Readiness::READABLE);
         }

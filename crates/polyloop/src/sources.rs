@@ -141,8 +141,8 @@ impl Sources {
     }
 
     #[inline]
-    pub(crate) fn short_read_in_hand(&mut self) -> bool {
-        self.left.use_up_by_short_read()
+    pub(crate) fn short_read_in_hand(&mut self, stops: Readiness) -> bool {
+        self.left.use_up_by_short_read(stops)
     }
 
     /// What a source is ready for.
@@ -201,12 +201,18 @@ impl Sources {
             match call() {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.counters.would_blocks.add(1);
-                    self.used_up(token, direction);
+                    self.would_block(token, direction);
                     return Err(error);
                 }
                 done => return done,
             }
         }
+    }
+
+    #[cold]
+    #[inline(never)] // what it needs would be kept over every call
+    fn would_block(&mut self, token: Token, direction: Readiness) {
+        self.counters.would_blocks.add(1);
+        self.used_up(token, direction);
     }
 }

@@ -1,18 +1,17 @@
 //! The handler behind a server: it drives each connection's machine when its socket is ready.
 
 use std::io::{self, Read, Write};
-use std::net::Shutdown;
 use std::sync::Arc;
 
 use mio::net::TcpStream;
 
 use super::accept::Listener;
+use super::driven::Driven;
 use super::{handle, Message, Remotes};
-use crate::machine::{Environment, Machine, Step};
-use crate::sources::Sources;
+use crate::machine::{Environment, Machine};
 use crate::{
-    Backend, Closed, Config, Connection, Context, Handler, Interest, Peer, Protocol, Readiness,
-    Tick, TimerId, Token, TokenMap,
+    Backend, Closed, Config, Context, Handler, Peer, Protocol, Readiness, Tick, TimerId, Token,
+    TokenMap,
 };
 
 /// What one read takes at most.
@@ -44,32 +43,29 @@ pub(super) enum Entry<P> {
 
 /// A connection: its socket, its protocol, and the machine between the two.
 pub(super) struct Link<P> {
-    stream: TcpStream,
-    peer: Peer,
-    machine: Machine,
-    protocol: P,
+    pub(super) stream: TcpStream,
+    pub(super) peer: Peer,
+    pub(super) machine: Machine,
+    pub(super) protocol: P,
     /// The one timer that watches over all deadlines, and when it is due. Deadlines mostly move
     /// away, with each byte: the timer stays, and is set anew when it finds nothing overdue.
-    watchdog: Option<TimerId>,
-    watchdog_due: Tick,
+    pub(super) watchdog: Option<TimerId>,
+    pub(super) watchdog_due: Tick,
     /// The machine is steady, the loop tells of input and of nothing else, and the watchdog is
     /// set: a request needs no look at any of these.
-    steady: bool,
+    pub(super) steady: bool,
     /// A read of less than this may prove that nothing is left to be read.
-    short: u32,
+    pub(super) short: u32,
 }
 
 /// Whether a connection is still there.
 #[derive(PartialEq, Eq)]
-enum Still {
+pub(super) enum Still {
     Open,
     Ended(Closed),
 }
 
 impl<F, P> Connections<F, P> {
-    /// Reads of one connection in one turn; then the others have theirs.
-    const READS: usize = 4;
-
     pub(super) fn new(config: Config, factory: F, remote: Arc<Remotes>) -> Connections<F, P> {
         Connections {
             entries: TokenMap::new(),
@@ -154,7 +150,9 @@ impl<P: Protocol, F: Fn(&Peer) -> P> Connections<F, P> {
                 Machine::keep(connection, &buffer[..count], used);
             });
             match driven.settle() {
-                Still::Open if short && driven.context.short_read(token) => driven.rest(),
+                Still::Open if short && driven.context.short_read(token) => {
+                    driven.nothing_to_read()
+                }
                 Still::Open => driven.read(),
                 ended => ended,
             }
@@ -259,7 +257,7 @@ impl<P: Protocol, F: Fn(&Peer) -> P> Connections<F, P> {
                 if driven.link.machine.interest().is_readable() {
                     Still::Open // until it has read what has come
                 } else {
-                    driven.rest()
+                    driven.nothing_to_read()
                 }
             });
         }
@@ -350,172 +348,5 @@ impl<B: Backend, P: Protocol, F: Fn(&Peer) -> P> Handler<B> for Connections<F, P
             Message::Drain => self.drain(context),
             Message::Stop => self.close_all(context, Closed::Stopped),
         }
-    }
-}
-
-/// Writes to a connection's socket, in the loop's sight.
-struct Writer<'a> {
-    sources: &'a mut Sources,
-    stream: &'a TcpStream,
-    token: Token,
-}
-
-impl Writer<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let mut stream = self.stream;
-        let written = self.sources.write(self.token, || stream.write(bytes));
-        match &written {
-            Ok(count) => log::trace!("{}: wrote {count} of {} bytes", self.token, bytes.len()),
-            Err(error) => log::trace!("{}: wrote nothing: {error}", self.token),
-        }
-        written
-    }
-}
-
-/// A connection and what is lent to it while it is driven.
-struct Driven<'a, B, P> {
-    context: &'a mut Context<B>,
-    token: Token,
-    link: &'a mut Link<P>,
-    config: &'a Config,
-    output: &'a mut Vec<u8>,
-    buffer: &'a mut [u8],
-    handle: &'a dyn Fn() -> crate::Handle,
-    draining: bool,
-}
-
-impl<B: Backend, P: Protocol> Driven<'_, B, P> {
-    /// Tells the machine something, and lends it what it may need: the input that was read, and
-    /// the loop's sources for what it writes.
-    fn tell<T>(
-        &mut self,
-        tell: impl FnOnce(&mut Connection<'_>, &mut P, &[u8], &mut Writer<'_>) -> T,
-    ) -> T {
-        let now = self.context.now();
-        let (timers, sources) = self.context.timers_and_sources();
-        let environment = Environment {
-            machine: &mut self.link.machine,
-            config: self.config,
-            now,
-            output: self.output,
-            timers,
-            token: self.token,
-            peer: &self.link.peer,
-            handle: self.handle,
-        };
-        let mut writer = Writer { sources, stream: &self.link.stream, token: self.token };
-        tell(&mut environment.into(), &mut self.link.protocol, self.buffer, &mut writer)
-    }
-
-    /// Reads until there is nothing more, the connection wants no more, or it had its share.
-    fn read(&mut self) -> Still {
-        for _ in 0..Connections::<(), P>::READS {
-            if !self.link.machine.interest().is_readable() {
-                return self.settle();
-            }
-            let stream = &self.link.stream;
-            let buffer = &mut *self.buffer;
-            match self.context.read(self.token, || (&*stream).read(buffer)) {
-                Ok(0) => return self.end_of_input(),
-                Ok(count) => {
-                    log::trace!("{}: read {count} bytes", self.token);
-                    let short = count < self.link.short as usize;
-                    self.tell(|connection, protocol, buffer, _| {
-                        Machine::received(connection, protocol, &buffer[..count]);
-                    });
-                    if let Still::Ended(reason) = self.settle() {
-                        return Still::Ended(reason);
-                    }
-                    if short && self.context.short_read(self.token) {
-                        return self.rest();
-                    }
-                }
-                Err(error) => return self.read_failed(&error),
-            }
-        }
-        Still::Open
-    }
-
-    fn end_of_input(&mut self) -> Still {
-        self.tell(|connection, protocol, _, _| Machine::ended(connection, protocol));
-        self.settle()
-    }
-
-    fn read_failed(&mut self, error: &io::Error) -> Still {
-        if error.kind() != io::ErrorKind::WouldBlock {
-            return Still::Ended(Closed::from_error(error));
-        }
-        match self.settle() {
-            Still::Open => self.rest(),
-            ended => ended,
-        }
-    }
-
-    /// There is nothing to read at the moment.
-    fn rest(&mut self) -> Still {
-        if self.draining && self.link.machine.is_quiet() {
-            return Still::Ended(Closed::Drained);
-        }
-        Still::Open
-    }
-
-    /// Writes what waits, and asks the loop for what the machine now wants.
-    fn settle(&mut self) -> Still {
-        let step = self.tell(|connection, protocol, _, writer| {
-            Machine::settle(connection, protocol, |bytes| writer.write(bytes))
-        });
-        let mut wanted = self.link.machine.interest();
-        match step {
-            Step::Wait => {}
-            Step::GoOn => {
-                // Room or not, it is dispatched again.
-                wanted |= Interest::WRITABLE;
-                self.context.repost(self.token, Readiness::WRITABLE);
-            }
-            Step::HalfClose => {
-                self.context.counters().other_calls.add(1);
-                // An error is that of a connection that is gone, which the next read tells.
-                let _ = self.link.stream.shutdown(Shutdown::Write);
-                if let Step::Close(reason) = self.link.machine.step() {
-                    return Still::Ended(reason);
-                }
-            }
-            Step::Close(reason) => return Still::Ended(reason),
-        }
-        if let Err(error) = self.context.set_interest(self.token, &mut self.link.stream, wanted) {
-            log::error!("{}: interest {wanted:?} refused: {error}", self.token);
-            return Still::Ended(Closed::Failed(error.kind()));
-        }
-        let still = self.watch();
-        // The steady path has no time for the log.
-        let traced = log::log_enabled!(log::Level::Trace);
-        self.link.steady = self.link.machine.is_steady() && !self.draining && !traced;
-        if self.draining && self.link.machine.is_quiet() && still == Still::Open {
-            if !self.link.machine.interest().is_readable() {
-                return self.rest();
-            }
-            // It is in the middle of nothing, unless there is something to read.
-            self.context.repost(self.token, Readiness::READABLE);
-        }
-        still
-    }
-
-    /// Sees to it that the watchdog is due no later than the next deadline, and that none is past.
-    fn watch(&mut self) -> Still {
-        let Some((deadline, reason)) = self.link.machine.deadline(self.config) else {
-            return Still::Open;
-        };
-        if deadline >= self.link.watchdog_due {
-            return Still::Open;
-        }
-        if deadline <= self.context.now() {
-            return Still::Ended(reason);
-        }
-        if let Some(later) = self.link.watchdog.take() {
-            self.context.cancel_timer(later);
-        }
-        self.link.watchdog = Some(self.context.timers().insert(deadline, self.token));
-        self.link.watchdog_due = deadline;
-        Still::Open
     }
 }

@@ -2,6 +2,7 @@
 
 mod accept;
 mod connections;
+mod driven;
 
 use std::fmt;
 use std::io;
