@@ -56,7 +56,7 @@ enum Command {
     Serve(ServeArgs),
     /// Load an echo server and check every byte that comes back
     Load(LoadArgs),
-    /// Show what readiness means: what each system call and each backend tells of sixty situations
+    /// Show what readiness means: what each system call and each backend tells of seventy situations
     Atlas(AtlasArgs),
 }
 

@@ -6,7 +6,7 @@
 //! | [`serve`] | one server, for a person or for `compare` |
 //! | [`load`] | the load generator |
 //! | [`compare`] | servers against each other: plan, run, save, table |
-//! | [`atlas`] | what each system call and each backend tells of some sixty situations |
+//! | [`atlas`] | what each system call and each backend tells of some seventy situations |
 //! | [`statistics`] | medians, paired ratios, intervals, verdicts |
 //! | [`control`] | how a measured process talks to its parent |
 //! | [`process`] | what the operating system knows about a process |

@@ -1,4 +1,4 @@
-//! An atlas of readiness: what each system call and each backend tells of some sixty situations.
+//! An atlas of readiness: what each system call and each backend tells of some seventy situations.
 //!
 //! A [`Scenario`] arranges a situation on a fresh source while somebody watches, and stops at its
 //! moments to ask what is told. It is run once for each way of asking: the kernel itself, with
@@ -224,4 +224,72 @@ fn row(scenario: &'static Scenario, moment: &'static str) -> Row {
 
 fn cannot(scenario: &'static Scenario, reason: String) -> Row {
     Row { cannot: Some(reason), ..row(scenario, scenario.what) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_short() {
+        let mut names = HashSet::new();
+        for Scenario { name, what, .. } in Scenario::all() {
+            assert!(names.insert(name), "two scenarios are called {name}");
+            assert!(name.len() < 20 && what.len() < 50, "{name} ({what}) takes too much room");
+            let plain = |c: char| c.is_ascii_lowercase() || c == '-' || c == '/';
+            assert!(name.chars().all(plain), "{name} is hard to type");
+        }
+    }
+
+    #[test]
+    fn every_scenario_is_explained() {
+        for Scenario { name, why, see, .. } in Scenario::all() {
+            assert!(why.len() > 60 && why.ends_with('.'), "{name}: {why}");
+            assert!(!see.is_empty(), "{name} names no source");
+        }
+    }
+
+    #[test]
+    fn scenarios_of_a_group_stand_together() {
+        let mut seen: Vec<Group> = Vec::new();
+        for Scenario { name, group, .. } in Scenario::all() {
+            if seen.last() != Some(group) {
+                assert!(!seen.contains(group), "{name} stands apart from its group");
+                seen.push(*group);
+            }
+        }
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn every_scenario_can_be_played_to_everybody() {
+        let scenarios: Vec<_> = Scenario::all().collect();
+        let atlas = run(&scenarios, BackendKind::ALL);
+        assert_eq!(atlas.backends.len(), BackendKind::ALL.len(), "{:?}", atlas.lacking);
+        for row in &atlas.rows {
+            let (name, moment) = (row.scenario, row.moment);
+            assert_eq!(row.cannot, None, "{name}");
+            assert_eq!(row.handler.len(), atlas.backends.len(), "{name}: {moment}");
+            assert!(!row.kernel.is_empty(), "{name}: {moment}");
+            assert!(moment.len() <= 30, "{name}: {moment} takes too much room");
+        }
+    }
+
+    #[test]
+    fn agreement_tells_hints_from_directions() {
+        let told = |what: &[&'static str]| Answer::Told(what.to_vec());
+        let both = |one: Answer, other: Answer| {
+            agreement(&BTreeMap::from([("one", one), ("other", other)]))
+        };
+        assert_eq!(both(told(&["readable"]), told(&["readable"])), Agreement::Same);
+        assert_eq!(
+            both(told(&["readable", "hangup"]), told(&["readable"])),
+            Agreement::HintsDiffer
+        );
+        assert_eq!(both(told(&["readable"]), told(&[])), Agreement::Differ);
+        let refused = Answer::Refused { refused: "EPERM".to_owned() };
+        assert_eq!(both(told(&[]), refused), Agreement::Differ);
+    }
 }

@@ -80,7 +80,8 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         why: "A reset ends both directions at once and leaves an error on the socket. Read and \
               write would not block, so both are told, with every flag that there is. The error \
               (ECONNRESET) is there once: whoever takes it, with a read, a write or SO_ERROR, \
-              clears ERR, and from then on the stream is only hung up. select has no word for any \
+              clears ERR, and from then on the stream is only hung up; on an edge nobody hears of that, \
+              and polyloop's loop keeps the hint. select has no word for any \
               of this but readable and writable; its third set is for out-of-band data.",
         see: &["poll(2) on POLLERR", "socket(7) on SO_ERROR", "RFC 9293, 3.5.2"],
         group: Group::Tcp,
@@ -183,7 +184,8 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         why: "TCP has a pointer to \"urgent\" data. The byte before it is taken out of the stream \
               and waits aside: a plain read would block, so the stream is not readable. PRI (POLLPRI, \
               EPOLLPRI) tells it, and select's third set, which on Linux is for just that. It is \
-              read with MSG_OOB. Use it for nothing new.",
+              read with MSG_OOB. mio calls whatever is PRI readable as well, so a handler on mio \
+              is told readable too, and its read says EAGAIN. Use urgent data for nothing new.",
         see: &["tcp(7) on urgent data", "select(2) on exceptfds", "RFC 6093"],
         group: Group::Tcp,
         play: Some(out_of_band),
