@@ -11,6 +11,8 @@
 //! for the thread that answers `stats`.
 #![deny(unsafe_code)]
 
+#[cfg(target_os = "linux")]
+pub mod bare_epoll;
 pub mod bare_mio;
 #[cfg(unix)]
 pub mod bare_poll;
@@ -23,7 +25,7 @@ use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use clap::Parser;
+use clap::{Args, Parser};
 use polyloop::Address;
 use polyloop_bench::control::{Counters, Listening, SYSTEM_CALLS};
 use polyloop_bench::{cli, serve, units};
@@ -38,7 +40,7 @@ pub const REST: Duration = Duration::from_millis(10);
 /// What every one of these servers understands.
 #[derive(Debug, Parser)]
 #[command(about = "An echo server written by hand, to compare polyloop with")]
-struct Arguments {
+struct Arguments<More: Args> {
     /// Where to listen; port 0 takes a free one
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:7000", value_parser = units::parse_address)]
     listen: Address,
@@ -51,6 +53,8 @@ struct Arguments {
     /// Run on this processor only
     #[arg(long, value_name = "PROCESSOR")]
     pin: Option<usize>,
+    #[command(flatten)]
+    more: More,
 }
 
 /// System calls so far, as last published by the loop; `u64::MAX` if the server does not count.
@@ -68,11 +72,18 @@ fn counters() -> Option<Counters> {
 
 /// Reads the arguments, listens, says so, and hands the listener to `server`.
 pub fn main(server: impl FnOnce(TcpListener) -> io::Result<()>) -> ExitCode {
+    #[derive(Debug, Args)]
+    struct Nothing {}
+    main_with(|listener, Nothing {}| server(listener))
+}
+
+/// As [`main`], for a server with arguments of its own.
+pub fn main_with<More: Args>(server: impl FnOnce(TcpListener, More) -> io::Result<()>) -> ExitCode {
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => return cli::explain(&error),
     };
-    match run(&arguments, server) {
+    match run(arguments, server) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("{error:#}");
@@ -81,9 +92,9 @@ pub fn main(server: impl FnOnce(TcpListener) -> io::Result<()>) -> ExitCode {
     }
 }
 
-fn run(
-    arguments: &Arguments,
-    server: impl FnOnce(TcpListener) -> io::Result<()>,
+fn run<More: Args>(
+    arguments: Arguments<More>,
+    server: impl FnOnce(TcpListener, More) -> io::Result<()>,
 ) -> anyhow::Result<()> {
     let raised_descriptor_limit = serve::prepare(arguments.pin)?;
     let listener = polyloop::listen(&arguments.listen, arguments.backlog)?;
@@ -93,7 +104,7 @@ fn run(
         pinned: arguments.pin,
     };
     serve::announce(&listening, arguments.control, counters)?;
-    Ok(server(listener.into())?)
+    Ok(server(listener.into(), arguments.more)?)
 }
 
 /// Says whether an error of `accept` concerns only the connection that it would have been.

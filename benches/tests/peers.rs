@@ -17,9 +17,10 @@ struct Peer {
 }
 
 impl Peer {
-    fn start(program: &str) -> Self {
+    fn start(program: &str, arguments: &[&str]) -> Self {
         let mut process = Command::new(program)
             .args(["--listen", "127.0.0.1:0", "--control"])
+            .args(arguments)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -134,12 +135,17 @@ fn reset(peer: &Peer) {
 /// priority data, and now and then leaves the second part where it is until more arrives.
 #[test]
 fn an_out_of_band_byte_hides_nothing() {
-    for program in [
-        env!("CARGO_BIN_EXE_bare_mio"),
-        env!("CARGO_BIN_EXE_bare_poll"),
-        env!("CARGO_BIN_EXE_bare_thread"),
-    ] {
-        let peer = Peer::start(program);
+    let mut peers: Vec<(&str, &[&str])> = vec![
+        (env!("CARGO_BIN_EXE_bare_mio"), &[]),
+        (env!("CARGO_BIN_EXE_bare_poll"), &[]),
+        (env!("CARGO_BIN_EXE_bare_thread"), &[]),
+    ];
+    if cfg!(target_os = "linux") {
+        peers.push((env!("CARGO_BIN_EXE_bare_epoll"), &["--trigger", "level"]));
+        peers.push((env!("CARGO_BIN_EXE_bare_epoll"), &["--trigger", "edge"]));
+    }
+    for (program, arguments) in peers {
+        let peer = Peer::start(program, arguments);
         for _ in 0..20 {
             out_of_band(&peer);
         }
@@ -159,12 +165,13 @@ fn out_of_band(peer: &Peer) {
 }
 
 macro_rules! peers {
-    ($($peer:ident)*) => { $(
-        mod $peer {
+    ($($name:ident: $program:ident $($argument:literal)*;)*) => { $(
+        mod $name {
             use super::Peer;
 
             fn peer() -> Peer {
-                Peer::start(env!(concat!("CARGO_BIN_EXE_", stringify!($peer))))
+                let program = env!(concat!("CARGO_BIN_EXE_", stringify!($program)));
+                Peer::start(program, &[$($argument),*])
             }
 
             #[test]
@@ -190,4 +197,15 @@ macro_rules! peers {
     )* };
 }
 
-peers!(bare_mio bare_poll bare_thread tokio_current_thread);
+peers! {
+    bare_mio: bare_mio;
+    bare_poll: bare_poll;
+    bare_thread: bare_thread;
+    tokio_current_thread: tokio_current_thread;
+}
+
+#[cfg(target_os = "linux")]
+peers! {
+    bare_epoll_level: bare_epoll "--trigger" "level";
+    bare_epoll_edge: bare_epoll "--trigger" "edge";
+}

@@ -172,7 +172,7 @@ fn epoll_template_on_poll() {
 
 #[test]
 fn models() {
-    for model in Model::ALL {
+    for model in Model::here() {
         let server = Example::start("models", &[model.name(), "127.0.0.1:0"]);
         let mut client = server.connect();
         // Two messages that stick together, and the beginning of a third.

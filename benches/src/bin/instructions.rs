@@ -45,13 +45,21 @@ mod unix {
     use indicatif::{ProgressBar, ProgressStyle};
     use polyloop_bench::control::Gate;
     use polyloop_bench::{cli, load, units};
-    use polyloop_models::Model;
+    use polyloop_models::{Model, Variant};
     use rustix::process::{kill_process, Pid, Signal};
     use serde::Serialize;
 
     const CONNECTIONS: usize = 64;
     const SIZE: usize = 64;
-    const PEERS: [&str; 4] = ["bare_mio", "bare_poll", "bare_thread", "tokio_current_thread"];
+    /// What else is counted, with its arguments.
+    const PEERS: [&str; 6] = [
+        "bare_poll",
+        "bare_epoll",
+        "bare_epoll --trigger edge",
+        "bare_mio",
+        "bare_thread",
+        "tokio_current_thread",
+    ];
 
     /// Counts the user-space instructions and the system calls of a request
     #[derive(Debug, Parser)]
@@ -62,8 +70,8 @@ Example:\n  \
 cargo run --release -p polyloop-benches --bin instructions -- mio bare_mio"
     )]
     struct Arguments {
-        /// Count only these: a model of polyloop, or one of bare_mio, bare_poll, bare_thread,
-        /// tokio_current_thread [default: all]
+        /// Count only these: a model of polyloop, with its settings, or one of the others that are
+        /// counted without this [default: all]
         #[arg(value_name = "SERVER", value_parser = parse_server)]
         servers: Vec<Server>,
         /// Print JSON instead of a table
@@ -72,37 +80,50 @@ cargo run --release -p polyloop-benches --bin instructions -- mio bare_mio"
     }
 
     /// A server that is counted.
-    #[derive(Clone, Copy, Debug)]
+    #[derive(Clone, Debug)]
     enum Server {
-        Ours(Model),
+        Ours(Variant),
         Peer(&'static str),
     }
 
-    fn all() -> impl Iterator<Item = Server> {
-        let ours = Model::ALL.iter().map(|&model| Server::Ours(model));
-        ours.chain(PEERS.map(Server::Peer))
+    /// Every model that this system has, the variants that cost otherwise, and the peers.
+    fn all() -> Vec<Server> {
+        let variants = ["epoll:edge"].map(|name| name.parse::<Variant>().expect("it exists"));
+        let ours = Model::ALL.iter().map(|&model| Variant::from(model)).chain(variants);
+        let ours = ours.filter(|variant| variant.model().check().is_ok()).map(Server::Ours);
+        let epoll = |peer: &&str| cfg!(target_os = "linux") || !peer.starts_with("bare_epoll");
+        ours.chain(PEERS.into_iter().filter(epoll).map(Server::Peer)).collect()
     }
 
     fn parse_server(name: &str) -> Result<Server, String> {
-        all().find(|server| server.name() == name).ok_or_else(|| {
-            let names: Vec<_> = all().map(Server::name).collect();
+        if let Some(peer) = PEERS.into_iter().find(|&peer| peer == name) {
+            return Ok(Server::Peer(peer));
+        }
+        name.parse().map(Server::Ours).map_err(|_| {
+            let names: Vec<_> = all().iter().map(Server::name).collect();
             format!("there are: {}", names.join(", "))
         })
     }
 
     impl Server {
-        fn name(self) -> &'static str {
+        fn name(&self) -> String {
             match self {
-                Server::Ours(model) => model.name(),
-                Server::Peer(name) => name,
+                Server::Ours(variant) => variant.to_string(),
+                Server::Peer(name) => (*name).to_owned(),
             }
         }
 
         /// The name of the program and its arguments.
-        fn command(self) -> (&'static str, Vec<&'static str>) {
+        fn command(&self) -> (&'static str, Vec<String>) {
             match self {
-                Server::Ours(model) => ("polyloop", vec!["serve", "--model", model.name()]),
-                Server::Peer(name) => (name, Vec::new()),
+                Server::Ours(variant) => {
+                    ("polyloop", vec!["serve".into(), "--model".into(), variant.to_string()])
+                }
+                Server::Peer(peer) => {
+                    let mut words = peer.split(' ');
+                    let program = words.next().unwrap_or_default();
+                    (program, words.map(str::to_owned).collect())
+                }
             }
         }
     }
@@ -146,7 +167,7 @@ cargo run --release -p polyloop-benches --bin instructions -- mio bare_mio"
     /// What a request costs one server.
     #[derive(Debug, Serialize)]
     struct Cost {
-        server: &'static str,
+        server: String,
         instructions: f64,
         system_calls: f64,
     }
@@ -172,7 +193,7 @@ cargo run --release -p polyloop-benches --bin instructions -- mio bare_mio"
         }
         let programs = build()?;
         let servers: Vec<_> =
-            if arguments.servers.is_empty() { all().collect() } else { arguments.servers.clone() };
+            if arguments.servers.is_empty() { all() } else { arguments.servers.clone() };
 
         let progress = ProgressBar::new(4 * servers.len() as u64);
         let style = ProgressStyle::with_template("{bar:30} {pos}/{len} {wide_msg}")?;
@@ -182,8 +203,8 @@ cargo run --release -p polyloop-benches --bin instructions -- mio bare_mio"
         for server in servers {
             costs.push(Cost {
                 server: server.name(),
-                instructions: slope(&VALGRIND, server, &programs, &progress)?,
-                system_calls: slope(&STRACE, server, &programs, &progress)?,
+                instructions: slope(&VALGRIND, &server, &programs, &progress)?,
+                system_calls: slope(&STRACE, &server, &programs, &progress)?,
             });
         }
         progress.finish_and_clear();
@@ -230,7 +251,7 @@ cargo run --release -p polyloop-benches --bin instructions -- mio bare_mio"
     /// What `tool` counts for one request.
     fn slope(
         tool: &Tool,
-        server: Server,
+        server: &Server,
         programs: &Path,
         progress: &ProgressBar,
     ) -> anyhow::Result<f64> {
@@ -248,7 +269,12 @@ cargo run --release -p polyloop-benches --bin instructions -- mio bare_mio"
     }
 
     /// Runs a server for so many requests and returns what `tool` counted from start to end.
-    fn counted(tool: &Tool, server: Server, programs: &Path, requests: u64) -> anyhow::Result<u64> {
+    fn counted(
+        tool: &Tool,
+        server: &Server,
+        programs: &Path,
+        requests: u64,
+    ) -> anyhow::Result<u64> {
         let mut running = Running::start(tool, server, programs)?;
         let address = running.address()?;
         let report = load::run(
@@ -283,7 +309,7 @@ cargo run --release -p polyloop-benches --bin instructions -- mio bare_mio"
     struct Running(Child);
 
     impl Running {
-        fn start(tool: &Tool, server: Server, programs: &Path) -> anyhow::Result<Running> {
+        fn start(tool: &Tool, server: &Server, programs: &Path) -> anyhow::Result<Running> {
             let (program, arguments) = server.command();
             let program = programs.join(program);
             ensure!(program.exists(), "{} is missing: cargo builds it", program.display());
@@ -338,7 +364,7 @@ cargo run --release -p polyloop-benches --bin instructions -- mio bare_mio"
         table.set_header(["server", "instructions a request", "system calls a request"]);
         for cost in costs {
             table.add_row([
-                cost.server.to_owned(),
+                cost.server.clone(),
                 format!("{:.0}", cost.instructions),
                 format!("{:.2}", cost.system_calls),
             ]);

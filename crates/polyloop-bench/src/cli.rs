@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 
 use polyloop::Address;
-use polyloop_models::Model;
+use polyloop_models::{Model, Variant};
 
 use crate::control::Gate;
 use crate::{atlas, compare, load, serve, units};
@@ -38,6 +38,7 @@ impl std::error::Error for Usage {}
 Examples:\n  \
 polyloop                                  compare all models in under 90 seconds\n  \
 polyloop --models mio,poll --rounds 21    compare two of them more closely\n  \
+polyloop --models epoll,epoll:edge        compare two variants of one model\n  \
 polyloop serve --model mio --listen 127.0.0.1:7000\n  \
 polyloop load --target 127.0.0.1:7000 --connections 64 --duration 5s"
 )]
@@ -67,9 +68,17 @@ polyloop compare --scenarios idle --connections 9064 --active 64\n  \
 polyloop compare --models mio --peer bare-mio=target/release/bare_mio --rounds 12\n\n\
 The children are started with --control; a peer must understand --listen, --backlog, --control and --pin.")]
 struct CompareArgs {
-    /// The models to compare, separated by commas; an empty list compares peers only
-    #[arg(long, value_name = "NAMES", value_delimiter = ',', default_value = "mio,poll,thread")]
+    /// The models to compare, separated by commas, with settings behind colons; all for every one,
+    /// an empty list for peers only
+    #[arg(
+        long,
+        value_name = "NAMES",
+        value_delimiter = ',',
+        default_value = "poll,epoll,mio,thread"
+    )]
     models: Vec<String>,
+    #[command(flatten)]
+    settings: ModelArgs,
     /// Another server to compare with
     #[arg(long, value_name = "NAME=PROGRAM[,ARG...]", value_parser = parse_peer)]
     peer: Vec<compare::Contestant>,
@@ -108,14 +117,31 @@ struct CompareArgs {
     json: bool,
 }
 
+/// What only some models know. Each stands for a setting behind the name of such a model.
 #[derive(Args, Debug)]
-#[command(after_help = "Examples:\n  \
-polyloop serve --model mio --listen 127.0.0.1:7000     then, elsewhere: nc 127.0.0.1 7000\n  \
-RUST_LOG=polyloop=debug polyloop serve --model poll    shows what the loop does")]
+struct ModelArgs {
+    /// How epoll tells readiness: for as long as it lasts, or once when it begins [default: level]
+    #[arg(long, value_name = "level|edge", value_parser = ["level", "edge"], hide_possible_values = true)]
+    trigger: Option<String>,
+}
+
+impl ModelArgs {
+    /// The settings that were given, each with its flag.
+    fn given(&self) -> Vec<(&'static str, String)> {
+        let mut given = Vec::new();
+        given.extend(self.trigger.iter().map(|trigger| ("--trigger", trigger.clone())));
+        given
+    }
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = serve_help())]
 struct ServeArgs {
-    /// The model that holds the connections
-    #[arg(long, value_name = "NAME", default_value_t = Model::Mio)]
-    model: Model,
+    /// The model that holds the connections, with settings of its own behind colons
+    #[arg(long, value_name = "NAME[:SETTING]", default_value_t = Variant::from(Model::Mio))]
+    model: Variant,
+    #[command(flatten)]
+    settings: ModelArgs,
     /// The protocol that is served
     #[arg(long, value_name = "NAME", default_value = "echo")]
     protocol: String,
@@ -131,6 +157,21 @@ struct ServeArgs {
     /// Run on this processor only
     #[arg(long, value_name = "PROCESSOR")]
     pin: Option<usize>,
+}
+
+fn serve_help() -> String {
+    let mut help = "Models:\n".to_owned();
+    for model in Model::ALL {
+        let settings = match model.settings() {
+            "" => String::new(),
+            settings => format!(" (settings: {settings})"),
+        };
+        help += &format!("  {:10}{}{settings}\n", model.name(), model.summary());
+    }
+    help + "\nExamples:\n  \
+polyloop serve --model mio --listen 127.0.0.1:7000     then, elsewhere: nc 127.0.0.1 7000\n  \
+polyloop serve --model epoll --trigger edge            the same as --model epoll:edge\n  \
+RUST_LOG=polyloop=debug polyloop serve --model poll    shows what the loop does"
 }
 
 #[derive(Args, Debug)]
@@ -255,8 +296,12 @@ pub fn explain(error: &clap::Error) -> ExitCode {
 }
 
 fn run_serve(args: ServeArgs) -> anyhow::Result<()> {
+    let mut model = args.model;
+    for (flag, setting) in args.settings.given() {
+        model.add(&setting).map_err(|unknown| Usage(format!("{flag}: {unknown}")))?;
+    }
     serve::run(&serve::Settings {
-        model: args.model,
+        model,
         protocol: args.protocol,
         listen: args.listen,
         backlog: args.backlog,
@@ -303,7 +348,7 @@ fn run_load(args: &LoadArgs) -> anyhow::Result<()> {
 
 fn run_compare(args: CompareArgs) -> anyhow::Result<()> {
     let settings = compare::Settings {
-        models: args.models.into_iter().filter(|name| !name.is_empty()).collect(),
+        models: models(args.models, &args.settings)?,
         peers: args.peer,
         scenarios: args.scenarios,
         rounds: args.rounds,
@@ -342,6 +387,25 @@ fn run_atlas(args: AtlasArgs) -> anyhow::Result<()> {
         None => print!("{}", atlas::table::draw(&atlas)),
     }
     Ok(())
+}
+
+/// The models that are named, each with what was given for all that know it.
+fn models(names: Vec<String>, settings: &ModelArgs) -> Result<Vec<Variant>, Usage> {
+    let mut models = Vec::new();
+    for name in names.iter().filter(|name| !name.is_empty()) {
+        if name == "all" {
+            models.extend(Model::ALL.iter().map(|&model| Variant::from(model)));
+        } else {
+            models.push(name.parse::<Variant>().map_err(|unknown| Usage(unknown.to_string()))?);
+        }
+    }
+    for (flag, setting) in settings.given() {
+        let known = models.iter_mut().filter_map(|model| model.add(&setting).ok()).count();
+        if known == 0 {
+            return Err(Usage(format!("{flag} {setting}: none of the models has such a setting")));
+        }
+    }
+    Ok(models)
 }
 
 fn parse_count(text: &str) -> Result<usize, String> {
@@ -394,7 +458,22 @@ mod tests {
         let cli = Cli::try_parse_from(["polyloop", "--rounds", "9"]).unwrap();
         assert!(cli.command.is_none());
         assert_eq!(cli.compare.rounds, 9);
-        assert_eq!(cli.compare.models, ["mio", "poll", "thread"]);
+        assert_eq!(cli.compare.models, ["poll", "epoll", "mio", "thread"]);
+    }
+
+    #[test]
+    fn a_setting_for_all_goes_to_those_who_know_it_and_yields_to_their_own() {
+        let names = |arguments: &[&str]| {
+            let cli = Cli::try_parse_from([&["polyloop", "compare"], arguments].concat()).unwrap();
+            let Some(Command::Compare(args)) = cli.command else { panic!("compare was asked for") };
+            let models = models(args.models, &args.settings).map_err(|usage| usage.0)?;
+            Ok::<_, String>(models.iter().map(Variant::to_string).collect::<Vec<_>>())
+        };
+        assert_eq!(names(&["--models", ""]).unwrap(), [""; 0]);
+        assert_eq!(names(&["--models", "all"]).unwrap().len(), Model::ALL.len());
+        let given = names(&["--models", "mio,epoll,epoll:level", "--trigger", "edge"]).unwrap();
+        assert_eq!(given, ["mio", "epoll:edge", "epoll:edge:level"]);
+        assert!(names(&["--models", "mio", "--trigger", "edge"]).unwrap_err().contains("none"));
     }
 
     #[test]

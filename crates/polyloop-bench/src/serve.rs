@@ -2,7 +2,7 @@
 
 use anyhow::Context;
 use polyloop::{Address, Config, Connection};
-use polyloop_models::Model;
+use polyloop_models::Variant;
 
 use crate::cli::Usage;
 use crate::control::{self, Counters, Listening, SYSTEM_CALLS};
@@ -15,7 +15,7 @@ pub const PROTOCOLS: &[&str] = &["echo"];
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// How connections are held.
-    pub model: Model,
+    pub model: Variant,
     /// The name of a protocol, one of [`PROTOCOLS`].
     pub protocol: String,
     /// Where to listen.
@@ -47,8 +47,9 @@ impl polyloop::Protocol for Echo {
 pub fn run(settings: &Settings) -> anyhow::Result<()> {
     let config = Config { backlog: settings.backlog, ..Config::default() };
     let raised_descriptor_limit = prepare(settings.pin)?;
+    let (model, options) = (settings.model.model(), settings.model.options(config));
     let server = match settings.protocol.as_str() {
-        "echo" => settings.model.bind(&settings.listen, config, |_peer| Echo)?,
+        "echo" => model.bind(&settings.listen, options, |_peer| Echo)?,
         other => {
             let names = PROTOCOLS.join(", ");
             return Err(Usage(format!("there is no protocol {other:?}; there are: {names}")).into());

@@ -163,11 +163,15 @@ fn a_refused_target_is_one_line_and_exit_code_1() {
 
 #[test]
 fn a_mistake_is_one_line_and_exit_code_2() {
-    let mistakes: [(&[&str], &str); 7] = [
-        (&["serve", "--model", "kqueue"], "mio, poll, thread"),
+    let mistakes: [(&[&str], &str); 11] = [
+        (&["serve", "--model", "kqueue"], "poll, epoll, mio"),
+        (&["serve", "--model", "epoll:both"], "level, edge"),
+        (&["serve", "--model", "poll", "--trigger", "edge"], "--trigger: poll has no setting"),
         (&["serve", "--protocol", "gopher"], "echo"),
         (&["serve", "--listen", "nowhere"], "HOST:PORT"),
-        (&["compare", "--models", "mio,kqueue"], "mio, poll, thread"),
+        (&["compare", "--models", "mio,kqueue"], "poll, epoll, mio"),
+        (&["compare", "--models", "epoll,epoll"], "two contestants are called epoll"),
+        (&["compare", "--models", "poll", "--trigger", "edge"], "none of the models"),
         (&["compare", "--scenarios", "lazy"], "active, idle, short"),
         (&["load"], "--target"),
         (&["load", "--target", "127.0.0.1:1", "--active", "9", "--connections", "3"], "--active 9"),

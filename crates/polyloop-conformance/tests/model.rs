@@ -229,3 +229,7 @@ macro_rules! agrees {
 
 agrees!(mio: MioBackend::new);
 agrees!(poll: PollBackend::new);
+#[cfg(target_os = "linux")]
+agrees!(epoll_level: || polyloop_linux::EpollBackend::new(Trigger::Level));
+#[cfg(target_os = "linux")]
+agrees!(epoll_edge: || polyloop_linux::EpollBackend::new(Trigger::Edge));

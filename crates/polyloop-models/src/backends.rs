@@ -4,8 +4,11 @@ use std::fmt;
 use std::io;
 use std::str::FromStr;
 
-use polyloop::{Backend, MioBackend};
+use polyloop::{Backend, MioBackend, Trigger};
+use polyloop_linux::EpollBackend;
 use polyloop_select::PollBackend;
+
+use crate::Unknown;
 
 /// Which [`Backend`].
 ///
@@ -16,6 +19,10 @@ use polyloop_select::PollBackend;
 pub enum BackendKind {
     /// poll(2), on Windows WSAPoll.
     Poll,
+    /// epoll, level-triggered.
+    Epoll,
+    /// epoll, edge-triggered.
+    EpollEdge,
     /// mio: edge-triggered epoll, kqueue or AFD.
     Mio,
 }
@@ -25,32 +32,35 @@ pub trait UseBackend {
     /// What comes of it.
     type Output;
 
-    /// Runs on the backend that `open` opens.
+    /// Runs on the backend that `open` opens. Where the system has no such backend, `open` fails
+    /// with `Unsupported`, and says which system has.
     fn run<B: Backend + Send + 'static>(self, open: fn() -> io::Result<B>) -> Self::Output;
 }
 
 impl BackendKind {
     /// Every backend, in the order in which tables show them.
-    pub const ALL: &'static [BackendKind] = &[BackendKind::Poll, BackendKind::Mio];
+    pub const ALL: &'static [BackendKind] =
+        &[BackendKind::Poll, BackendKind::Epoll, BackendKind::EpollEdge, BackendKind::Mio];
 
-    /// The name on the command line, in results and in tables.
+    /// The name on the command line, in results and in tables: the backend's own, with its setting
+    /// behind a colon as a [`Variant`](crate::Variant) has it.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             BackendKind::Poll => "poll",
+            BackendKind::Epoll => "epoll",
+            BackendKind::EpollEdge => "epoll:edge",
             BackendKind::Mio => "mio",
         }
     }
 
     /// Runs `user` on the backend of this kind.
-    ///
-    /// # Errors
-    ///
-    /// `Unsupported` if this system has no such backend; the message says which has.
-    pub fn with<U: UseBackend>(self, user: U) -> io::Result<U::Output> {
+    pub fn with<U: UseBackend>(self, user: U) -> U::Output {
         match self {
-            BackendKind::Poll => Ok(user.run(PollBackend::new)),
-            BackendKind::Mio => Ok(user.run(MioBackend::new)),
+            BackendKind::Poll => user.run(PollBackend::new),
+            BackendKind::Epoll => user.run(|| EpollBackend::new(Trigger::Level)),
+            BackendKind::EpollEdge => user.run(|| EpollBackend::new(Trigger::Edge)),
+            BackendKind::Mio => user.run(MioBackend::new),
         }
     }
 }
@@ -61,25 +71,12 @@ impl fmt::Display for BackendKind {
     }
 }
 
-/// A name that no backend has.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct UnknownBackend(String);
-
-impl fmt::Display for UnknownBackend {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names: Vec<_> = BackendKind::ALL.iter().map(|kind| kind.name()).collect();
-        write!(f, "there is no backend {:?}; there are: {}", self.0, names.join(", "))
-    }
-}
-
-impl std::error::Error for UnknownBackend {}
-
 impl FromStr for BackendKind {
-    type Err = UnknownBackend;
+    type Err = Unknown;
 
-    fn from_str(name: &str) -> Result<BackendKind, UnknownBackend> {
+    fn from_str(name: &str) -> Result<BackendKind, Unknown> {
         let found = BackendKind::ALL.iter().find(|kind| kind.name() == name);
-        found.copied().ok_or_else(|| UnknownBackend(name.to_owned()))
+        found.copied().ok_or_else(|| Unknown::backend(name))
     }
 }
 
@@ -90,10 +87,10 @@ mod tests {
     struct Name;
 
     impl UseBackend for Name {
-        type Output = &'static str;
+        type Output = io::Result<&'static str>;
 
-        fn run<B: Backend + Send + 'static>(self, open: fn() -> io::Result<B>) -> &'static str {
-            open().expect("the backend opens").name()
+        fn run<B: Backend + Send + 'static>(self, open: fn() -> io::Result<B>) -> Self::Output {
+            open().map(|backend| backend.name())
         }
     }
 
@@ -102,7 +99,7 @@ mod tests {
         for &kind in BackendKind::ALL {
             assert_eq!(kind.name().parse(), Ok(kind));
             match kind.with(Name) {
-                Ok(name) => assert_eq!(name, kind.name()),
+                Ok(name) => assert_eq!(kind.name().split(':').next(), Some(name)),
                 Err(error) => assert_eq!(error.kind(), io::ErrorKind::Unsupported, "{error}"),
             }
         }
@@ -111,6 +108,9 @@ mod tests {
     #[test]
     fn an_unknown_name_is_answered_with_the_known_ones() {
         let message = "uring".parse::<BackendKind>().unwrap_err().to_string();
-        assert_eq!(message, "there is no backend \"uring\"; there are: poll, mio");
+        assert!(
+            message.starts_with("there is no backend \"uring\"; there are: poll,"),
+            "{message}"
+        );
     }
 }

@@ -15,7 +15,7 @@
 //! }
 //!
 //! # fn main() -> std::io::Result<()> {
-//! for &model in Model::ALL {
+//! for model in Model::here() {
 //!     let server = model.bind("127.0.0.1:0", Config::default(), |_peer| Echo)?;
 //! #   server.handle().stop();
 //!     server.run()?;
@@ -35,36 +35,46 @@ use std::str::FromStr;
 
 use polyloop::{
     Address, Backend, Config, MioBackend, Peer, Protocol, Server, ServerHandle, ToAddresses,
+    Trigger,
 };
+use polyloop_linux::EpollBackend;
 use polyloop_select::PollBackend;
 
-pub use backends::{BackendKind, UnknownBackend, UseBackend};
-pub use options::Options;
+pub use backends::{BackendKind, UseBackend};
+pub use options::{Options, Variant};
 pub use thread::ThreadServer;
 
 /// How one server holds many connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Model {
-    /// One loop on mio: edge-triggered epoll, kqueue or AFD.
-    Mio,
-    /// One loop on poll(2), on Windows WSAPoll.
-    Poll,
     /// A thread for each connection, which blocks.
     Thread,
+    /// One loop on poll(2), on Windows WSAPoll.
+    Poll,
+    /// One loop on epoll, level-triggered unless [`Options::trigger`] says otherwise.
+    Epoll,
+    /// One loop on mio: edge-triggered epoll, kqueue or AFD.
+    Mio,
 }
 
 impl Model {
     /// Every model, in the order in which tables show them.
-    pub const ALL: &'static [Model] = &[Model::Mio, Model::Poll, Model::Thread];
+    pub const ALL: &'static [Model] = &[Model::Thread, Model::Poll, Model::Epoll, Model::Mio];
+
+    /// The models that this system has, in the same order.
+    pub fn here() -> impl Iterator<Item = Model> {
+        Model::ALL.iter().copied().filter(|model| model.check().is_ok())
+    }
 
     /// The name on the command line, in results and in tables.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
-            Model::Mio => "mio",
-            Model::Poll => "poll",
             Model::Thread => "thread",
+            Model::Poll => "poll",
+            Model::Epoll => "epoll",
+            Model::Mio => "mio",
         }
     }
 
@@ -72,9 +82,32 @@ impl Model {
     #[must_use]
     pub fn summary(self) -> &'static str {
         match self {
-            Model::Mio => "one loop on mio: edge-triggered epoll, kqueue or AFD",
-            Model::Poll => "one loop on poll(2), WSAPoll on Windows",
             Model::Thread => "a thread for each connection, which blocks",
+            Model::Poll => "one loop on poll(2), WSAPoll on Windows",
+            Model::Epoll => "one loop on epoll, level-triggered or edge-triggered; Linux only",
+            Model::Mio => "one loop on mio: edge-triggered epoll, kqueue or AFD",
+        }
+    }
+
+    /// What may stand behind the name and a colon, see [`Variant`]; empty if nothing may.
+    #[must_use]
+    pub fn settings(self) -> &'static str {
+        match self {
+            Model::Epoll => "level, edge",
+            Model::Thread | Model::Poll | Model::Mio => "",
+        }
+    }
+
+    /// Looks whether this system has the model.
+    ///
+    /// # Errors
+    ///
+    /// `Unsupported`, with what and why, if it has not; what the system says, if the model's
+    /// mechanism can't be opened.
+    pub fn check(self) -> io::Result<()> {
+        match self {
+            Model::Epoll => EpollBackend::new(Trigger::Level).map(drop),
+            Model::Thread | Model::Poll | Model::Mio => Ok(()),
         }
     }
 
@@ -83,7 +116,8 @@ impl Model {
     ///
     /// # Errors
     ///
-    /// An address can't be listened on, or the model's mechanism can't be opened.
+    /// An address can't be listened on, or the model's mechanism can't be opened: `Unsupported` if
+    /// this system does not have it.
     pub fn bind<P, F>(
         self,
         addresses: impl ToAddresses,
@@ -94,10 +128,11 @@ impl Model {
         P: Protocol + 'static,
         F: Fn(&Peer) -> P + Send + Sync + 'static,
     {
-        let Options { config } = options.into();
+        let Options { config, trigger } = options.into();
         match self {
-            Model::Mio => on_loop(MioBackend::new()?, addresses, config, factory),
             Model::Poll => on_loop(PollBackend::new()?, addresses, config, factory),
+            Model::Epoll => on_loop(EpollBackend::new(trigger)?, addresses, config, factory),
+            Model::Mio => on_loop(MioBackend::new()?, addresses, config, factory),
             Model::Thread => {
                 let server = ThreadServer::bind(addresses, config, factory)?;
                 Ok(BoundServer {
@@ -136,25 +171,43 @@ impl fmt::Display for Model {
     }
 }
 
-/// A name that no model has.
+/// A model, a setting or a backend that does not exist, and what there is instead.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct UnknownModel(String);
+pub struct Unknown(String);
 
-impl fmt::Display for UnknownModel {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Unknown {
+    fn model(name: &str) -> Unknown {
         let names: Vec<_> = Model::ALL.iter().map(|model| model.name()).collect();
-        write!(f, "there is no model {:?}; there are: {}", self.0, names.join(", "))
+        Unknown(format!("there is no model {name:?}; there are: {}", names.join(", ")))
+    }
+
+    fn backend(name: &str) -> Unknown {
+        let names: Vec<_> = BackendKind::ALL.iter().map(|backend| backend.name()).collect();
+        Unknown(format!("there is no backend {name:?}; there are: {}", names.join(", ")))
+    }
+
+    fn setting(model: Model, setting: &str) -> Unknown {
+        Unknown(match model.settings() {
+            "" => format!("{model} has no setting {setting:?}, and no other"),
+            known => format!("{model} has no setting {setting:?}; it has: {known}"),
+        })
     }
 }
 
-impl std::error::Error for UnknownModel {}
+impl fmt::Display for Unknown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Unknown {}
 
 impl FromStr for Model {
-    type Err = UnknownModel;
+    type Err = Unknown;
 
-    fn from_str(name: &str) -> Result<Model, UnknownModel> {
+    fn from_str(name: &str) -> Result<Model, Unknown> {
         let found = Model::ALL.iter().find(|model| model.name() == name);
-        found.copied().ok_or_else(|| UnknownModel(name.to_owned()))
+        found.copied().ok_or_else(|| Unknown::model(name))
     }
 }
 
@@ -208,6 +261,45 @@ mod tests {
     #[test]
     fn an_unknown_name_is_answered_with_the_known_ones() {
         let message = "fork".parse::<Model>().unwrap_err().to_string();
-        assert_eq!(message, "there is no model \"fork\"; there are: mio, poll, thread");
+        assert_eq!(message, "there is no model \"fork\"; there are: thread, poll, epoll, mio");
+    }
+
+    #[test]
+    fn a_setting_is_one_of_its_model() {
+        let unknown = |text: &str| text.parse::<Variant>().unwrap_err().to_string();
+        assert_eq!(unknown("epoll:both"), "epoll has no setting \"both\"; it has: level, edge");
+        assert_eq!(unknown("mio:edge"), "mio has no setting \"edge\", and no other");
+        assert!(unknown("fork:edge").contains("there is no model \"fork\""));
+    }
+
+    #[test]
+    fn what_is_said_to_be_a_setting_is_one() {
+        for &model in Model::ALL {
+            for setting in model.settings().split(", ").filter(|setting| !setting.is_empty()) {
+                let text = format!("{model}:{setting}");
+                assert_eq!(text.parse::<Variant>().unwrap().to_string(), text);
+            }
+        }
+    }
+
+    #[test]
+    fn a_model_that_this_system_has_can_be_bound_and_no_other() {
+        struct Silent;
+        impl Protocol for Silent {
+            fn received(&mut self, _: &mut polyloop::Connection<'_>, input: &[u8]) -> usize {
+                input.len()
+            }
+        }
+        for &model in Model::ALL {
+            let bound = model.bind("127.0.0.1:0", Config::default(), |_peer| Silent);
+            match model.check() {
+                Ok(()) => drop(bound.unwrap()),
+                Err(error) => {
+                    assert_eq!(error.kind(), io::ErrorKind::Unsupported);
+                    assert_eq!(bound.unwrap_err().to_string(), error.to_string());
+                    assert!(error.to_string().starts_with(model.name()), "{error}");
+                }
+            }
+        }
     }
 }

@@ -1,6 +1,11 @@
 //! What a model is told besides the addresses and the protocol.
 
-use polyloop::Config;
+use std::fmt;
+use std::str::FromStr;
+
+use polyloop::{Config, Trigger};
+
+use crate::{Model, Unknown};
 
 /// How a model is to serve: the limits that all share, and what only some models know.
 #[derive(Clone, Debug, Default)]
@@ -8,10 +13,104 @@ use polyloop::Config;
 pub struct Options {
     /// Deadlines, water marks and limits.
     pub config: Config,
+    /// `epoll`: how the kernel tells readiness; on levels by default.
+    pub trigger: Trigger,
 }
 
 impl From<Config> for Options {
     fn from(config: Config) -> Options {
-        Options { config }
+        Options { config, ..Options::default() }
+    }
+}
+
+impl Options {
+    /// Changes one setting of `model`, as it is written behind the model's name.
+    ///
+    /// # Errors
+    ///
+    /// The model knows no such setting.
+    pub fn set(&mut self, model: Model, setting: &str) -> Result<(), Unknown> {
+        match (model, setting) {
+            (Model::Epoll, "level") => self.trigger = Trigger::Level,
+            (Model::Epoll, "edge") => self.trigger = Trigger::Edge,
+            _ => return Err(Unknown::setting(model, setting)),
+        }
+        Ok(())
+    }
+}
+
+/// A model as it is named on the command line, with settings of its own behind colons: `epoll`,
+/// `epoll:edge`.
+///
+/// ```
+/// use polyloop::{Config, Trigger};
+/// use polyloop_models::{Model, Variant};
+///
+/// let variant: Variant = "epoll:edge".parse()?;
+/// assert_eq!(variant.model(), Model::Epoll);
+/// assert_eq!(variant.options(Config::default()).trigger, Trigger::Edge);
+/// assert_eq!(variant.to_string(), "epoll:edge");
+/// # Ok::<(), polyloop_models::Unknown>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Variant {
+    model: Model,
+    settings: Vec<String>,
+}
+
+impl Variant {
+    /// The model.
+    #[must_use]
+    pub fn model(&self) -> Model {
+        self.model
+    }
+
+    /// Adds a setting in front of those that it has: where two contradict each other, its own one
+    /// stands.
+    ///
+    /// # Errors
+    ///
+    /// The model knows no such setting.
+    pub fn add(&mut self, setting: &str) -> Result<(), Unknown> {
+        Options::default().set(self.model, setting)?;
+        self.settings.insert(0, setting.to_owned());
+        Ok(())
+    }
+
+    /// What the settings make of the options.
+    #[must_use]
+    pub fn options(&self, config: Config) -> Options {
+        let mut options = Options::from(config);
+        for setting in &self.settings {
+            options.set(self.model, setting).expect("a setting was tried before it was added");
+        }
+        options
+    }
+}
+
+impl From<Model> for Variant {
+    fn from(model: Model) -> Variant {
+        Variant { model, settings: Vec::new() }
+    }
+}
+
+impl fmt::Display for Variant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.model)?;
+        self.settings.iter().try_for_each(|setting| write!(f, ":{setting}"))
+    }
+}
+
+impl FromStr for Variant {
+    type Err = Unknown;
+
+    fn from_str(text: &str) -> Result<Variant, Unknown> {
+        let (model, settings) =
+            text.split_once(':').map_or((text, None), |(model, settings)| (model, Some(settings)));
+        let mut variant = Variant::from(model.parse::<Model>()?);
+        for setting in settings.into_iter().flat_map(|settings| settings.rsplit(':')) {
+            variant.add(setting)?;
+        }
+        Ok(variant)
     }
 }

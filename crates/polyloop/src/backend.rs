@@ -95,9 +95,10 @@ pub trait Backend {
 }
 
 /// How a kernel tells readiness.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Trigger {
     /// Again and again, for as long as it lasts.
+    #[default]
     Level,
     /// Once, when it begins.
     Edge,

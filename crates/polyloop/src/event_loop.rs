@@ -2,10 +2,11 @@
 
 use std::io;
 use std::mem;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::mailbox::{Mailbox, Sender};
-use crate::{Backend, Context, Events, Readiness, Tick, TimerId, Token};
+use crate::{Backend, Context, Counters, Events, Readiness, Tick, TimerId, Token};
 
 /// What a loop calls: the low-level interface, for proxies, UDP servers, pipes and anything else
 /// that is not one [`Protocol`](crate::Protocol) on one stream.
@@ -75,6 +76,12 @@ impl<B: Backend, M: Send + 'static> EventLoop<B, M> {
     /// What handlers are given: to register the first sources before the loop runs.
     pub fn context(&mut self) -> &mut Context<B> {
         &mut self.context
+    }
+
+    /// What the loop counts. Any thread may keep a copy and look at it.
+    #[must_use]
+    pub fn counters(&self) -> &Arc<Counters> {
+        self.context.counters()
     }
 
     /// Makes a sender, with which any thread reaches [`Handler::message`].

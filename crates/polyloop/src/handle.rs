@@ -90,6 +90,11 @@ pub trait Control: Send + Sync {
 
     /// What was counted up to now, over all loops and threads, ended ones included.
     fn counts(&self) -> Counts;
+
+    /// The same, of each loop by itself.
+    fn loops(&self) -> Vec<Counts> {
+        vec![self.counts()]
+    }
 }
 
 impl ServerHandle {
@@ -113,6 +118,13 @@ impl ServerHandle {
     #[must_use]
     pub fn counts(&self) -> Counts {
         self.0.counts()
+    }
+
+    /// The same for each loop by itself: who opened how many connections. A model without loops
+    /// counts as one.
+    #[must_use]
+    pub fn loops(&self) -> Vec<Counts> {
+        self.0.loops()
     }
 }
 

@@ -88,9 +88,39 @@ impl Drop for BoundPath {
 /// What the system says, with the address and, where one is known, what to do.
 pub fn listen(address: &Address, backlog: u32) -> io::Result<Listener> {
     let opened = match address {
-        Address::Ip(address) => open_tcp(*address, backlog),
+        Address::Ip(address) => open_tcp(*address, backlog, |_| Ok(())),
         Address::Unix(path) => open_unix(path, backlog),
     };
+    explained(address, opened)
+}
+
+/// As [`listen`], at an address where others of this program may listen as well: the kernel spreads
+/// connections over them.
+pub(crate) fn listen_beside(address: &Address, backlog: u32) -> io::Result<Listener> {
+    let opened = match address {
+        Address::Ip(address) => open_tcp(*address, backlog, share_port),
+        Address::Unix(_) => Err(io::Error::new(
+            io::ErrorKind::Unsupported,
+            "a path can't be shared by several listeners; one loop can accept for all",
+        )),
+    };
+    explained(address, opened)
+}
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn share_port(socket: &Socket) -> io::Result<()> {
+    socket.set_reuse_port(true)
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn share_port(_: &Socket) -> io::Result<()> {
+    Err(io::Error::new(
+        io::ErrorKind::Unsupported,
+        "listeners that share a port: Linux only; one loop can accept for all",
+    ))
+}
+
+fn explained<T>(address: &Address, opened: io::Result<T>) -> io::Result<T> {
     opened.map_err(|error| {
         let kind = error.kind();
         let advice = match (kind, address) {
@@ -115,11 +145,16 @@ pub fn listen(address: &Address, backlog: u32) -> io::Result<Listener> {
     })
 }
 
-fn open_tcp(address: SocketAddr, backlog: u32) -> io::Result<Listener> {
+fn open_tcp(
+    address: SocketAddr,
+    backlog: u32,
+    prepare: impl FnOnce(&Socket) -> io::Result<()>,
+) -> io::Result<Listener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     if cfg!(unix) {
         socket.set_reuse_address(true)?;
     }
+    prepare(&socket)?;
     socket.bind(&address.into())?;
     socket.set_tcp_nodelay(true)?;
     socket.listen(length(backlog))?;

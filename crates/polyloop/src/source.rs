@@ -5,32 +5,49 @@ use std::io;
 use mio::{event, Interest as MioInterest, Registry, Token as MioToken};
 
 #[cfg(unix)]
-use std::os::fd::{AsFd, AsRawFd as AsRaw, BorrowedFd, RawFd as Raw};
+use std::os::fd::{AsFd as AsDescriptor, AsRawFd as _, BorrowedFd as Borrowed, RawFd as Raw};
 #[cfg(windows)]
-use std::os::windows::io::{AsRawSocket as AsRaw, AsSocket, BorrowedSocket, RawSocket as Raw};
+use std::os::windows::io::{
+    AsRawSocket as _, AsSocket as AsDescriptor, BorrowedSocket as Borrowed, RawSocket as Raw,
+};
 
 /// The number by which a kernel knows a source: a descriptor, on Windows a socket.
 pub type RawSource = Raw;
 
-/// Something that a [`Backend`](crate::Backend) can watch: a mio source that also shows its raw
+/// A source's descriptor or socket, open for as long as it is lent.
+pub type BorrowedSource<'a> = Borrowed<'a>;
+
+/// Something that a [`Backend`](crate::Backend) can watch: a mio source that also shows its
 /// descriptor or socket.
 ///
 /// Every type of `mio::net` is one, and on Unix the ends of `mio::unix::pipe`. They work with
 /// every backend: a source that is not registered with mio passes its input and output straight
 /// through. For any other descriptor there is [`Descriptor`].
 pub trait Source: event::Source {
-    /// The descriptor or socket.
-    fn raw(&self) -> RawSource;
+    /// The descriptor or socket, to be handed to the system now.
+    fn borrowed(&self) -> BorrowedSource<'_>;
+
+    /// The same as a number, under which a backend knows the source from then on.
+    fn raw(&self) -> RawSource {
+        #[cfg(unix)]
+        {
+            self.borrowed().as_raw_fd()
+        }
+        #[cfg(windows)]
+        {
+            self.borrowed().as_raw_socket()
+        }
+    }
 }
 
-impl<T: event::Source + AsRaw> Source for T {
+impl<T: event::Source + AsDescriptor> Source for T {
     #[cfg(unix)]
-    fn raw(&self) -> RawSource {
-        self.as_raw_fd()
+    fn borrowed(&self) -> BorrowedSource<'_> {
+        self.as_fd()
     }
     #[cfg(windows)]
-    fn raw(&self) -> RawSource {
-        self.as_raw_socket()
+    fn borrowed(&self) -> BorrowedSource<'_> {
+        self.as_socket()
     }
 }
 
@@ -48,42 +65,28 @@ impl<T: event::Source + AsRaw> Source for T {
 pub struct Descriptor<T>(pub T);
 
 #[cfg(unix)]
-impl<T: AsRaw> AsRaw for Descriptor<T> {
-    fn as_raw_fd(&self) -> Raw {
-        self.0.as_raw_fd()
-    }
-}
-
-#[cfg(windows)]
-impl<T: AsRaw> AsRaw for Descriptor<T> {
-    fn as_raw_socket(&self) -> Raw {
-        self.0.as_raw_socket()
-    }
-}
-
-#[cfg(unix)]
-impl<T: AsFd> AsFd for Descriptor<T> {
-    fn as_fd(&self) -> BorrowedFd<'_> {
+impl<T: AsDescriptor> AsDescriptor for Descriptor<T> {
+    fn as_fd(&self) -> Borrowed<'_> {
         self.0.as_fd()
     }
 }
 
 #[cfg(windows)]
-impl<T: AsSocket> AsSocket for Descriptor<T> {
-    fn as_socket(&self) -> BorrowedSocket<'_> {
+impl<T: AsDescriptor> AsDescriptor for Descriptor<T> {
+    fn as_socket(&self) -> Borrowed<'_> {
         self.0.as_socket()
     }
 }
 
 #[cfg(unix)]
-impl<T: AsRaw> event::Source for Descriptor<T> {
+impl<T: AsDescriptor> event::Source for Descriptor<T> {
     fn register(
         &mut self,
         registry: &Registry,
         token: MioToken,
         interest: MioInterest,
     ) -> io::Result<()> {
-        mio::unix::SourceFd(&self.0.as_raw_fd()).register(registry, token, interest)
+        mio::unix::SourceFd(&self.raw()).register(registry, token, interest)
     }
 
     fn reregister(
@@ -92,16 +95,16 @@ impl<T: AsRaw> event::Source for Descriptor<T> {
         token: MioToken,
         interest: MioInterest,
     ) -> io::Result<()> {
-        mio::unix::SourceFd(&self.0.as_raw_fd()).reregister(registry, token, interest)
+        mio::unix::SourceFd(&self.raw()).reregister(registry, token, interest)
     }
 
     fn deregister(&mut self, registry: &Registry) -> io::Result<()> {
-        mio::unix::SourceFd(&self.0.as_raw_fd()).deregister(registry)
+        mio::unix::SourceFd(&self.raw()).deregister(registry)
     }
 }
 
 #[cfg(windows)]
-impl<T: AsRaw> event::Source for Descriptor<T> {
+impl<T: AsDescriptor> event::Source for Descriptor<T> {
     fn register(&mut self, _: &Registry, _: MioToken, _: MioInterest) -> io::Result<()> {
         Err(unsupported())
     }

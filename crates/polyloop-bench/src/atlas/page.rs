@@ -13,7 +13,7 @@ pub fn write(atlas: &Atlas) -> String {
          how it is\nrenewed). Each row is a moment of a scenario: what the kernel says when it is \
          asked directly, and what\npolyloop tells a handler. Why is said [below](#why), and by \
          `polyloop atlas --explain NAME`.\n\n\
-         ```text{}```\n\n## Why\n",
+         ```text\n{}```\n\n## Why\n",
         system(atlas.system),
         table::draw(atlas),
     );

@@ -14,17 +14,19 @@ const NAME: usize = 20;
 const MOMENT: usize = 30;
 const FLAGS: usize = 20;
 /// How wide the last column is at most.
-const HANDLER: usize = 21;
+const HANDLER: usize = 20;
 
 /// System calls that share a column, whose answers are the same but for what is said beneath.
-const TOGETHER: &[&[&str]] = &[&["poll", "epoll", "epoll-edge"], &["select"]];
+const TOGETHER: &[&[&str]] = &[&["poll", "epoll", "epoll:edge"], &["select"]];
 /// The same where it matters how the kernel is asked again.
-const APART: &[&[&str]] = &[&["poll", "epoll"], &["epoll-edge"], &["epoll-oneshot"], &["select"]];
+const APART: &[&[&str]] = &[&["poll", "epoll"], &["epoll:edge"], &["epoll:oneshot"], &["select"]];
 
 /// Draws the tables and what they mean.
 #[must_use]
 pub fn draw(atlas: &Atlas) -> String {
-    let mut text = String::new();
+    let mut text =
+        "What system calls tell when they are asked, and what polyloop tells a handler.\n"
+            .to_owned();
     let mut rows = atlas.rows.as_slice();
     while let [first, ..] = rows {
         let group = group(first);
@@ -149,14 +151,14 @@ fn merged(
 
 /// Names in a table: both ways of epoll are `epoll`, one of them is `level` or `edge`.
 fn names<'a>(names: &[&'a str]) -> Vec<&'a str> {
-    let both = names.contains(&"epoll") && names.contains(&"epoll-edge");
+    let both = names.contains(&"epoll") && names.contains(&"epoll:edge");
     names
         .iter()
         .copied()
-        .filter(|name| !(both && *name == "epoll-edge"))
+        .filter(|name| !(both && *name == "epoll:edge"))
         .map(|name| match name {
-            "epoll-edge" => "edge",
-            "epoll-oneshot" => "one shot",
+            "epoll:edge" => "edge",
+            "epoll:oneshot" => "one shot",
             name => name,
         })
         .collect()
@@ -239,10 +241,10 @@ mod tests {
 
     #[test]
     fn who_says_something_else_is_named() {
-        let said = answers(&[("poll", &["IN"]), ("epoll", &["IN"]), ("epoll-edge", &[])]);
-        let who = ["poll", "epoll", "epoll-edge"];
+        let said = answers(&[("poll", &["IN"]), ("epoll", &["IN"]), ("epoll:edge", &[])]);
+        let who = ["poll", "epoll", "epoll:edge"];
         assert_eq!(merged(&said, &who, short_flag, 20), "IN\nedge: -");
-        let said = answers(&[("poll", &["IN"]), ("epoll", &[]), ("epoll-edge", &[])]);
+        let said = answers(&[("poll", &["IN"]), ("epoll", &[]), ("epoll:edge", &[])]);
         assert_eq!(merged(&said, &who, short_flag, 20), "-\npoll: IN");
     }
 

@@ -21,6 +21,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use indicatif::{ProgressBar, ProgressStyle};
+use polyloop_models::Variant;
 
 use crate::process;
 use cell::{Cell, Conditions};
@@ -30,8 +31,8 @@ use save::Setup;
 /// What shall be compared, and how.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// The names of the models.
-    pub models: Vec<String>,
+    /// The models, each with its settings.
+    pub models: Vec<Variant>,
     /// Other servers.
     pub peers: Vec<Contestant>,
     /// The names of the scenarios.

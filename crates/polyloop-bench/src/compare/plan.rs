@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use polyloop_models::{Model, UnknownModel};
+use polyloop_models::Variant;
 use serde::{Deserialize, Serialize};
 
 use super::Settings;
@@ -74,11 +74,12 @@ pub struct Contestant {
 }
 
 impl Contestant {
-    fn model(name: &str) -> Self {
+    fn model(model: &Variant) -> Self {
+        let name = model.to_string();
         Contestant {
-            name: name.to_owned(),
             program: PathBuf::new(),
-            arguments: ["serve", "--model", name, "--protocol", "echo"].map(str::to_owned).into(),
+            arguments: ["serve", "--model", &name, "--protocol", "echo"].map(str::to_owned).into(),
+            name,
         }
     }
 }
@@ -103,12 +104,7 @@ impl Plan {
     ///
     /// A name that does not exist or stands there twice, or nothing to compare.
     pub fn new(settings: &Settings, seed: u64) -> Result<Self, Usage> {
-        let mut contestants = Vec::new();
-        for name in &settings.models {
-            let model: Model =
-                name.parse().map_err(|unknown: UnknownModel| Usage(unknown.to_string()))?;
-            contestants.push(Contestant::model(model.name()));
-        }
+        let mut contestants: Vec<_> = settings.models.iter().map(Contestant::model).collect();
         contestants.extend(settings.peers.iter().cloned());
         if let Some(twice) = first_twice(contestants.iter().map(|contestant| &contestant.name)) {
             return Err(Usage(format!("two contestants are called {twice}: name one differently")));
@@ -192,11 +188,12 @@ fn first_twice<'a>(names: impl Iterator<Item = &'a String>) -> Option<&'a String
 #[cfg(test)]
 mod tests {
     use super::*;
+    use polyloop_models::Model;
     use std::time::Duration;
 
     fn settings() -> Settings {
         Settings {
-            models: vec!["mio".to_owned(), "thread".to_owned()],
+            models: vec![Model::Mio.into(), Model::Thread.into()],
             peers: Vec::new(),
             scenarios: vec!["active".to_owned(), "short".to_owned()],
             rounds: 6,
@@ -252,11 +249,10 @@ mod tests {
             change(&mut settings);
             Plan::new(&settings, 1).unwrap_err().0
         };
-        assert!(fails(|s| s.models[0] = "kqueue".into()).contains("mio, poll, thread"));
         assert!(fails(|s| s.scenarios[0] = "busy".into()).contains("active, idle, short"));
         assert!(fails(|s| s.baseline = Some("poll".into())).contains("not among"));
         assert!(fails(|s| s.models.clear()).contains("nothing to compare"));
-        assert!(fails(|s| s.models[1] = "mio".into()).contains("two contestants"));
+        assert!(fails(|s| s.models[1] = Model::Mio.into()).contains("two contestants"));
     }
 
     #[test]

@@ -3,18 +3,18 @@
 use std::io;
 use std::time::{Duration, Instant};
 
-use polyloop::{Backend, EventLoop, Interest, RawSource, Readiness, Token};
+use polyloop::{Backend, EventLoop, Interest, RawSource, Readiness, Source, Token};
 use polyloop_models::{BackendKind, UseBackend};
 use rustix::fd::{AsRawFd, BorrowedFd};
 
 use super::scenario::Play;
-use super::stage::{Moment, Stage, Watchable, Watcher};
+use super::stage::{Moment, Stage, Watcher};
 use super::Answer;
 use crate::script::{turn, Call};
 
 /// Whether a backend can be opened here.
 pub(super) fn probe(backend: BackendKind) -> io::Result<()> {
-    backend.with(Probe)?
+    backend.with(Probe)
 }
 
 struct Probe;
@@ -29,7 +29,7 @@ impl UseBackend for Probe {
 
 /// Plays a scenario in front of a handler.
 pub(super) fn play(backend: BackendKind, play: Play) -> io::Result<Vec<Moment>> {
-    backend.with(Player(play))?
+    backend.with(Player(play))
 }
 
 struct Player(Play);
@@ -56,13 +56,13 @@ impl<B: Backend> OnLoop<B> {
 }
 
 impl<B: Backend> Watcher for OnLoop<B> {
-    fn watch(&mut self, source: &mut dyn Watchable, asked: Interest) -> Result<(), Answer> {
+    fn watch(&mut self, source: &mut dyn Source, asked: Interest) -> Result<(), Answer> {
         let token = self.event_loop.context().register(source, asked).map_err(refusal)?;
         self.tokens.push((source.raw(), token));
         Ok(())
     }
 
-    fn change(&mut self, source: &mut dyn Watchable, asked: Interest) -> Result<(), Answer> {
+    fn change(&mut self, source: &mut dyn Source, asked: Interest) -> Result<(), Answer> {
         let token = self.token(source.raw()).map_err(refusal)?;
         self.event_loop.context().set_interest(token, source, asked).map_err(refusal)
     }

@@ -38,19 +38,14 @@ pub(super) const END: PollFlags = PollFlags::IN;
 pub(super) const PRIORITY: PollFlags =
     if cfg!(windows) { PollFlags::RDBAND } else { PollFlags::PRI };
 
-/// Something that a backend can watch, and the kernel be asked about.
-pub(super) trait Watchable: Source + AsFd {}
-
-impl<T: Source + AsFd> Watchable for T {}
-
 /// Somebody who watches: a system call, or a handler on a loop. Sources are known by number, since
 /// one that is told of may be closed.
 pub(super) trait Watcher {
     /// Begins to watch a source, or says why that can't be.
-    fn watch(&mut self, source: &mut dyn Watchable, asked: Interest) -> Result<(), Answer>;
+    fn watch(&mut self, source: &mut dyn Source, asked: Interest) -> Result<(), Answer>;
 
     /// Watches a known source for something else.
-    fn change(&mut self, source: &mut dyn Watchable, asked: Interest) -> Result<(), Answer>;
+    fn change(&mut self, source: &mut dyn Source, asked: Interest) -> Result<(), Answer>;
 
     /// What is told of a source now, or within `limit`.
     fn look(&mut self, source: BorrowedFd<'_>, limit: Duration) -> io::Result<Answer>;
@@ -101,19 +96,19 @@ impl Stage<'_> {
     }
 
     /// Watches a source for everything.
-    pub(super) fn watch(&mut self, source: &mut dyn Watchable) {
+    pub(super) fn watch(&mut self, source: &mut dyn Source) {
         self.watch_for(source, everything());
     }
 
     /// Watches a source for something. One that can't be watched is refused from now on, whatever
     /// is asked.
-    pub(super) fn watch_for(&mut self, source: &mut dyn Watchable, asked: Interest) {
+    pub(super) fn watch_for(&mut self, source: &mut dyn Source, asked: Interest) {
         let refused = self.watcher.watch(source, asked).err();
         self.sources.push((source.raw(), asked, refused));
     }
 
     /// Watches a known source for something else, or for the same once more.
-    pub(super) fn change(&mut self, source: &mut dyn Watchable, asked: Interest) {
+    pub(super) fn change(&mut self, source: &mut dyn Source, asked: Interest) {
         let refused = self.watcher.change(source, asked).err();
         let raw = source.raw();
         self.sources.retain(|&(known, ..)| known != raw);

@@ -93,7 +93,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         play: Some(accept_one),
     },
     Scenario {
-        name: "out-of-band-between",
+        name: "out-of-band-amid",
         what: "an out-of-band byte between two writes",
         why: "A read stops at the mark: it returns abc though def has come. A reader that takes a \
               short read for an empty buffer (it saves the read that says EAGAIN) stops there, and \

@@ -79,13 +79,17 @@ pub enum Company {
 /// Runs one scenario with one model, under the [watchdog](watchdog::run).
 ///
 /// One that is [excused](excuse) must fail: an excuse that nothing needs is as wrong as a promise
-/// that is not kept.
+/// that is not kept. A model that this system does not have runs nothing, and says so.
 ///
 /// # Panics
 ///
 /// If the scenario fails and has no excuse, or has one and does not fail.
 pub fn run(scene: Scene, scenario: &str, run: fn(&Scene)) {
     let name = format!("{}::{scenario}", scene.model);
+    if let Err(missing) = scene.model.check() {
+        assert_eq!(missing.kind(), std::io::ErrorKind::Unsupported, "{missing}");
+        return println!("{name} is not run: {missing}");
+    }
     match excuse(scene.model, scenario) {
         None => watchdog::run(&name, move || run(&scene)),
         Some(reason) => assert!(

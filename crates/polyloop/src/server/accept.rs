@@ -7,6 +7,7 @@ use mio::net::{TcpListener, TcpStream};
 use socket2::SockRef;
 
 use super::connections::{Connections, Entry};
+use super::group::Seat;
 use crate::listen::BoundPath;
 use crate::{Backend, Context, Interest, Listener as Listening, Peer, Protocol, Token};
 
@@ -53,31 +54,86 @@ impl<P: Protocol, F: Fn(&Peer) -> P> Connections<F, P> {
     #[cold]
     pub(super) fn accept<B: Backend>(&mut self, context: &mut Context<B>, token: Token) {
         for _ in 0..self.shared.config.accept_budget {
-            if self.is_full() {
-                log::debug!("{} connections are open, which is the limit", self.shared.open);
+            if !self.reserve() {
+                log::debug!("as many connections are open as may be");
                 return self.set_listening(context, Interest::NONE);
             }
             let Some(Entry::Listener(listener)) = self.entries.get_mut(token) else { return };
             let accepted = context.accept(token, || listener.accept());
-            let registered = accepted.and_then(|(mut stream, peer)| {
-                let token = context.register(&mut stream, Interest::READABLE)?;
-                Ok((token, stream, peer))
-            });
-            match registered {
-                Ok((new, stream, peer)) => {
+            let error = match accepted {
+                Ok((stream, peer)) => {
                     listener.starved = false;
-                    self.open(context, new, stream, peer);
+                    match self.take_in(context, stream, peer) {
+                        Ok(()) => continue,
+                        Err(error) => error,
+                    }
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(error) => error,
+            };
+            self.release();
+            match error.kind() {
+                io::ErrorKind::WouldBlock => return,
                 // The peer left while it waited in the backlog.
-                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
-                Err(error) => return self.rest(context, token, &error),
+                io::ErrorKind::ConnectionAborted => {}
+                _ => return self.rest(context, token, &error),
             }
         }
     }
 
-    fn is_full(&self) -> bool {
-        self.shared.config.max_connections.is_some_and(|limit| self.shared.open >= limit)
+    /// Opens a connection that was accepted, here or on the loop whose turn it is.
+    fn take_in<B: Backend>(
+        &mut self,
+        context: &mut Context<B>,
+        stream: TcpStream,
+        peer: Peer,
+    ) -> io::Result<()> {
+        let ours = match &mut self.shared.seat {
+            Some(seat) => seat.hand_out(stream, peer),
+            None => Some((stream, peer)),
+        };
+        let Some((mut stream, peer)) = ours else { return Ok(()) };
+        let token = context.register(&mut stream, Interest::READABLE)?;
+        self.open(context, token, stream, peer);
+        Ok(())
+    }
+
+    /// Opens a connection that another loop has accepted.
+    pub(super) fn adopt<B: Backend>(
+        &mut self,
+        context: &mut Context<B>,
+        mut stream: TcpStream,
+        peer: Peer,
+    ) {
+        match context.register(&mut stream, Interest::READABLE) {
+            Ok(token) => self.open(context, token, stream, peer),
+            Err(error) => {
+                log::warn!("a connection from {peer} is closed: {error}");
+                // Who hands out goes by what was closed.
+                context.counters().opened.add(1);
+                context.counters().closed.add(1);
+                self.release();
+            }
+        }
+    }
+
+    /// Takes a place under the limit of connections; false if there is none.
+    fn reserve(&self) -> bool {
+        match &self.shared.seat {
+            Some(seat) => seat.reserve(),
+            None => self.has_room(),
+        }
+    }
+
+    fn has_room(&self) -> bool {
+        let taken = self.shared.seat.as_ref().map_or(self.shared.open, Seat::taken);
+        self.shared.config.max_connections.map_or(true, |limit| taken < limit)
+    }
+
+    /// Gives a place back that was not used.
+    fn release(&self) {
+        if let Some(seat) = &self.shared.seat {
+            seat.release();
+        }
     }
 
     /// Out of descriptors or of memory: the listener would be ready again at once, and the loop
@@ -97,7 +153,7 @@ impl<P: Protocol, F: Fn(&Peer) -> P> Connections<F, P> {
     }
 
     pub(super) fn listen_again<B: Backend>(&mut self, context: &mut Context<B>) {
-        if !self.is_full() {
+        if self.has_room() {
             self.set_listening(context, Interest::READABLE);
         }
     }

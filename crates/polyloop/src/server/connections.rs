@@ -7,6 +7,7 @@ use mio::net::TcpStream;
 
 use super::accept::Listener;
 use super::driven::Driven;
+use super::group::Seat;
 use super::{handle, Message, Remotes};
 use crate::machine::{Environment, Machine};
 use crate::{
@@ -33,6 +34,8 @@ pub(super) struct Shared<F> {
     pub(super) listeners: Vec<Token>,
     /// Connections, without listeners.
     pub(super) open: usize,
+    /// Of a loop that serves with others.
+    pub(super) seat: Option<Seat>,
     draining: Option<TimerId>,
 }
 
@@ -66,7 +69,12 @@ pub(super) enum Still {
 }
 
 impl<F, P> Connections<F, P> {
-    pub(super) fn new(config: Config, factory: F, remote: Arc<Remotes>) -> Connections<F, P> {
+    pub(super) fn new(
+        config: Config,
+        factory: F,
+        remote: Arc<Remotes>,
+        seat: Option<Seat>,
+    ) -> Connections<F, P> {
         Connections {
             entries: TokenMap::new(),
             shared: Shared {
@@ -75,15 +83,12 @@ impl<F, P> Connections<F, P> {
                 remote,
                 listeners: Vec::new(),
                 open: 0,
+                seat,
                 draining: None,
             },
             buffer: vec![0; BUFFER].try_into().expect("a vector of BUFFER bytes has that length"),
             output: Vec::new(),
         }
-    }
-
-    pub(super) fn config(&self) -> &Config {
-        &self.shared.config
     }
 }
 
@@ -221,8 +226,14 @@ impl<P: Protocol, F: Fn(&Peer) -> P> Connections<F, P> {
             if self.shared.open == 0 {
                 context.stop();
             }
-        } else if self.shared.config.max_connections == Some(self.shared.open + 1) {
-            self.listen_again(context);
+            return;
+        }
+        match &self.shared.seat {
+            Some(seat) => seat.release(),
+            None if self.shared.config.max_connections == Some(self.shared.open + 1) => {
+                self.listen_again(context);
+            }
+            None => {}
         }
     }
 
@@ -243,6 +254,9 @@ impl<P: Protocol, F: Fn(&Peer) -> P> Connections<F, P> {
         }
         let listeners = self.shared.listeners.first().copied();
         self.stop_listening(context);
+        if let Some(seat) = &self.shared.seat {
+            seat.pass_on(&|| Message::Drain);
+        }
         if self.shared.open == 0 {
             return context.stop();
         }
@@ -345,8 +359,15 @@ impl<B: Backend, P: Protocol, F: Fn(&Peer) -> P> Handler<B> for Connections<F, P
                 driven.tell(|connection, _, _, _| connection.close());
                 driven.settle()
             }),
+            Message::Adopt(stream, peer) => self.adopt(context, stream, peer),
+            Message::Room => self.listen_again(context),
             Message::Drain => self.drain(context),
-            Message::Stop => self.close_all(context, Closed::Stopped),
+            Message::Stop => {
+                if let Some(seat) = &self.shared.seat {
+                    seat.pass_on(&|| Message::Stop);
+                }
+                self.close_all(context, Closed::Stopped);
+            }
         }
     }
 }

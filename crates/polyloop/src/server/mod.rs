@@ -3,6 +3,7 @@
 mod accept;
 mod connections;
 mod driven;
+mod group;
 
 use std::fmt;
 use std::io;
@@ -10,10 +11,13 @@ use std::sync::Arc;
 
 use crate::handle::{Control, Remote};
 use crate::{
-    listen, Address, Backend, Config, Counters, Counts, EventLoop, Handle, MioBackend, Peer,
-    Protocol, Sender, ServerHandle, ToAddresses, Token,
+    listen, Address, Backend, Config, Counters, Counts, EventLoop, Handle, Listener, MioBackend,
+    Peer, Protocol, Sender, ServerHandle, ToAddresses, Token,
 };
 use connections::Connections;
+use group::Seat;
+pub use group::{AcceptPolicy, ServerGroup};
+use mio::net::TcpStream;
 
 /// A server of stream sockets, TCP and Unix-domain: one [`Protocol`] for each connection, on one [`EventLoop`].
 ///
@@ -51,6 +55,10 @@ pub struct Server<B, F, P> {
 pub(crate) enum Message {
     Send(Token, Arc<[u8]>),
     Close(Token),
+    /// A connection that another loop has accepted.
+    Adopt(TcpStream, Peer),
+    /// There is room for a further connection.
+    Room,
     Drain,
     Stop,
 }
@@ -141,25 +149,44 @@ impl<B: IntoBackend> ServerBuilder<B> {
         P: Protocol,
         F: Fn(&Peer) -> P,
     {
-        let addresses = self.addresses?;
-        if addresses.is_empty() {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "no address to listen on"));
-        }
-        let mut event_loop = EventLoop::new(self.backend.into_backend()?);
-        let remote = Arc::new(Remotes {
-            sender: event_loop.sender(),
-            counters: Arc::clone(event_loop.context().counters()),
-        });
-        let handle = ServerHandle::new(remote.clone());
-        let mut connections = Connections::new(self.config, factory, remote);
-        let mut bound = Vec::with_capacity(addresses.len());
-        for address in addresses {
-            let listener = listen(&address, connections.config().backlog)?;
-            bound.push(listener.address().clone());
-            connections.add_listener(event_loop.context(), listener)?;
-        }
-        Ok(Server { event_loop, connections, addresses: bound, handle })
+        let backend = self.backend.into_backend()?;
+        let (addresses, config) = parts(self.addresses, self.config)?;
+        let listeners = addresses.iter().map(|address| listen(address, config.backlog));
+        let listeners = listeners.collect::<io::Result<_>>()?;
+        assemble(EventLoop::new(backend), config, factory, listeners, None)
     }
+}
+
+fn parts(
+    addresses: io::Result<Vec<Address>>,
+    config: Config,
+) -> io::Result<(Vec<Address>, Config)> {
+    let addresses = addresses?;
+    if addresses.is_empty() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "no address to listen on"));
+    }
+    Ok((addresses, config))
+}
+
+/// Puts a server together: a loop that may have a seat among others, with or without listeners.
+fn assemble<B: Backend, P: Protocol, F: Fn(&Peer) -> P>(
+    mut event_loop: EventLoop<B, Message>,
+    config: Config,
+    factory: F,
+    listeners: Vec<Listener>,
+    seat: Option<Seat>,
+) -> io::Result<Server<B, F, P>> {
+    let remote = Arc::new(Remotes {
+        sender: event_loop.sender(),
+        counters: Arc::clone(event_loop.counters()),
+    });
+    let handle = ServerHandle::new(remote.clone());
+    let addresses = listeners.iter().map(|listener| listener.address().clone()).collect();
+    let mut connections = Connections::new(config, factory, remote, seat);
+    for listener in listeners {
+        connections.add_listener(event_loop.context(), listener)?;
+    }
+    Ok(Server { event_loop, connections, addresses, handle })
 }
 
 impl<B: Backend, P: Protocol, F: Fn(&Peer) -> P> Server<B, F, P> {

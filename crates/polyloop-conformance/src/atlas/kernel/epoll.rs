@@ -5,13 +5,13 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
-use polyloop::{Interest, RawSource};
+use polyloop::{Interest, RawSource, Source};
 use rustix::event::{epoll, Timespec};
 use rustix::fd::{AsRawFd, BorrowedFd};
 
 pub(super) use rustix::event::epoll::EventFlags;
 
-use super::super::stage::{Watchable, Watcher};
+use super::super::stage::Watcher;
 use super::{names, refusal, Answer};
 
 const FLAGS: &[(EventFlags, &str)] = &[
@@ -52,14 +52,14 @@ impl Epoll {
 }
 
 impl Watcher for Epoll {
-    fn watch(&mut self, source: &mut dyn Watchable, asked: Interest) -> Result<(), Answer> {
+    fn watch(&mut self, source: &mut dyn Source, asked: Interest) -> Result<(), Answer> {
         let name = epoll::EventData::new_u64(source.raw() as u64);
-        epoll::add(&self.epoll, &*source, name, self.flags(asked)).map_err(refusal)
+        epoll::add(&self.epoll, source.borrowed(), name, self.flags(asked)).map_err(refusal)
     }
 
-    fn change(&mut self, source: &mut dyn Watchable, asked: Interest) -> Result<(), Answer> {
+    fn change(&mut self, source: &mut dyn Source, asked: Interest) -> Result<(), Answer> {
         let name = epoll::EventData::new_u64(source.raw() as u64);
-        epoll::modify(&self.epoll, &*source, name, self.flags(asked)).map_err(refusal)
+        epoll::modify(&self.epoll, source.borrowed(), name, self.flags(asked)).map_err(refusal)
     }
 
     fn look(&mut self, source: BorrowedFd<'_>, limit: Duration) -> io::Result<Answer> {

@@ -47,16 +47,20 @@ impl Call {
             Call::Select => "select",
             Call::Poll => "poll",
             Call::Epoll => "epoll",
-            Call::EpollEdge => "epoll-edge",
-            Call::EpollOneshot => "epoll-oneshot",
+            Call::EpollEdge => "epoll:edge",
+            Call::EpollOneshot => "epoll:oneshot",
         }
     }
 
-    /// Whether it is what a backend calls, or a variant of that.
+    /// Whether it is what a backend calls, or, for one shot, could call.
     pub(super) fn is_beneath(self, backend: BackendKind) -> bool {
-        match backend.name() {
-            "mio" => matches!(self, Call::EpollEdge | Call::EpollOneshot),
-            name => name == self.name() || name == "epoll" && self == Call::EpollOneshot,
+        match backend {
+            BackendKind::Poll => self == Call::Poll,
+            BackendKind::Epoll => matches!(self, Call::Epoll | Call::EpollOneshot),
+            BackendKind::EpollEdge | BackendKind::Mio => {
+                matches!(self, Call::EpollEdge | Call::EpollOneshot)
+            }
+            _ => self.name() == backend.name(),
         }
     }
 

@@ -4,11 +4,11 @@ use std::collections::HashMap;
 use std::io;
 use std::time::Duration;
 
-use polyloop::{Interest, RawSource};
+use polyloop::{Interest, RawSource, Source};
 use rustix::event::{poll, PollFd, PollFlags, Timespec};
 use rustix::fd::{AsRawFd, BorrowedFd};
 
-use super::super::stage::{Watchable, Watcher, END, PRIORITY};
+use super::super::stage::{Watcher, END, PRIORITY};
 use super::{names, refusal, Answer};
 
 const FLAGS: &[(PollFlags, &str)] = &[
@@ -28,7 +28,7 @@ pub(super) struct Poll {
 }
 
 impl Watcher for Poll {
-    fn watch(&mut self, source: &mut dyn Watchable, asked: Interest) -> Result<(), Answer> {
+    fn watch(&mut self, source: &mut dyn Source, asked: Interest) -> Result<(), Answer> {
         let mut flags = PollFlags::empty();
         if asked.is_readable() {
             flags |= PollFlags::IN | END;
@@ -43,7 +43,7 @@ impl Watcher for Poll {
         Ok(())
     }
 
-    fn change(&mut self, source: &mut dyn Watchable, asked: Interest) -> Result<(), Answer> {
+    fn change(&mut self, source: &mut dyn Source, asked: Interest) -> Result<(), Answer> {
         self.watch(source, asked)
     }
 

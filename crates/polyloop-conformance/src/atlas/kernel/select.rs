@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use nix::sys::select::{select, FdSet, FD_SETSIZE};
 use nix::sys::time::{TimeVal, TimeValLike};
-use polyloop::{Interest, RawSource};
+use polyloop::{Interest, RawSource, Source};
 use rustix::fd::{AsRawFd, BorrowedFd};
 
-use super::super::stage::{Watchable, Watcher};
+use super::super::stage::Watcher;
 use super::{names, Answer};
 
 #[derive(Default)]
@@ -18,7 +18,7 @@ pub(super) struct Select {
 }
 
 impl Watcher for Select {
-    fn watch(&mut self, source: &mut dyn Watchable, asked: Interest) -> Result<(), Answer> {
+    fn watch(&mut self, source: &mut dyn Source, asked: Interest) -> Result<(), Answer> {
         let raw = source.raw();
         if usize::try_from(raw).map_or(true, |raw| raw >= FD_SETSIZE) {
             return Err(Answer::Refused { refused: "FD_SETSIZE".to_owned() });
@@ -27,7 +27,7 @@ impl Watcher for Select {
         Ok(())
     }
 
-    fn change(&mut self, source: &mut dyn Watchable, asked: Interest) -> Result<(), Answer> {
+    fn change(&mut self, source: &mut dyn Source, asked: Interest) -> Result<(), Answer> {
         self.watch(source, asked)
     }
 

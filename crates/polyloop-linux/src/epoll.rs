@@ -1,0 +1,286 @@
+//! The backend on epoll.
+
+use std::io;
+use std::mem::MaybeUninit;
+use std::sync::Arc;
+use std::time::Duration;
+
+use polyloop::{
+    Backend, BorrowedSource, Caps, Event, Events, Interest, RawSource, Readiness, Source, Table,
+    Token, TokenMap, Trigger, Waker,
+};
+use rustix::event::epoll::{self, EventData, EventFlags};
+use rustix::event::{eventfd, EventfdFlags, Timespec};
+use rustix::fd::OwnedFd;
+use rustix::io::Errno;
+
+/// epoll as a [`Backend`]: the kernel keeps the set, and a wait costs time in proportion to what is
+/// ready.
+///
+/// Level-triggered, a source is told for as long as it is ready, and writable interest has to come
+/// and go. Edge-triggered, it is told when it becomes ready. One flag of the kernel's is all that
+/// the two differ in here; what a handler makes of it is the loop's affair.
+///
+/// # Portability
+///
+/// Linux 2.6.27 and later. A timeout is rounded up to a millisecond: the call that waits exactly,
+/// `epoll_pwait2`, came with 5.11, and sandboxes kill who makes a call that they do not know. A
+/// descriptor that has been duplicated stays in the kernel's set when it is closed without
+/// `deregister`; see [`Backend::close`].
+///
+/// # References
+///
+/// [epoll(7)](https://man7.org/linux/man-pages/man7/epoll.7.html),
+/// [epoll_ctl(2)](https://man7.org/linux/man-pages/man2/epoll_ctl.2.html),
+/// [eventfd(2)](https://man7.org/linux/man-pages/man2/eventfd.2.html).
+#[derive(Debug)]
+pub struct EpollBackend {
+    epoll: OwnedFd,
+    trigger: Trigger,
+    watched: Table<Watched>,
+    /// What was asked of each token, to mask hang-ups and errors, which the kernel tells unasked.
+    asked: TokenMap<Interest>,
+    waker: Arc<OwnedFd>,
+}
+
+#[derive(Debug)]
+struct Watched {
+    token: Token,
+    /// The kernel tells hang-ups unasked: a source of interest none is here and not there.
+    interest: Interest,
+}
+
+/// The waker's name in the kernel's set; a loop never makes this token.
+const WAKER: u64 = u64::MAX;
+
+/// How many events one call brings at most; further ones come with the next.
+const EVENTS: usize = 1024;
+
+/// The longest wait in one call, which counts milliseconds in 32 bits. A wait may end early.
+const LONGEST: Duration = Duration::from_secs(24 * 3600);
+
+impl EpollBackend {
+    /// Opens a set and its waker.
+    ///
+    /// # Errors
+    ///
+    /// What the system says, for instance that there are no descriptors left.
+    pub fn new(trigger: Trigger) -> io::Result<EpollBackend> {
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        let waker = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+        // On an edge whatever the trigger is: each write is told once, and needs no read.
+        epoll::add(&epoll, &waker, EventData::new_u64(WAKER), EventFlags::IN | EventFlags::ET)?;
+        Ok(EpollBackend {
+            epoll,
+            trigger,
+            watched: Table::new(),
+            asked: TokenMap::new(),
+            waker: Arc::new(waker),
+        })
+    }
+
+    fn flags(&self, interest: Interest) -> EventFlags {
+        let mut flags = EventFlags::empty();
+        if interest.is_readable() {
+            flags |= EventFlags::IN | EventFlags::RDHUP;
+        }
+        if interest.is_writable() {
+            flags |= EventFlags::OUT;
+        }
+        if interest.is_priority() {
+            flags |= EventFlags::PRI;
+        }
+        if self.trigger == Trigger::Edge {
+            flags |= EventFlags::ET;
+        }
+        flags
+    }
+
+    fn add(
+        &self,
+        source: BorrowedSource<'_>,
+        token: Token,
+        interest: Interest,
+    ) -> Result<(), Errno> {
+        epoll::add(&self.epoll, source, name(token), self.flags(interest))
+    }
+
+    fn forget(&mut self, raw: RawSource) -> io::Result<Watched> {
+        let watched = self.watched.remove(raw)?;
+        self.asked.remove(watched.token);
+        Ok(watched)
+    }
+}
+
+impl Backend for EpollBackend {
+    fn name(&self) -> &'static str {
+        "epoll"
+    }
+
+    fn caps(&self) -> Caps {
+        Caps {
+            trigger: self.trigger,
+            short_read_drains: true,
+            priority: true,
+            kernel_set: true,
+            regular_files: false,
+        }
+    }
+
+    fn register<S: Source + ?Sized>(
+        &mut self,
+        source: &mut S,
+        token: Token,
+        interest: Interest,
+    ) -> io::Result<()> {
+        let raw = source.raw();
+        self.watched.expect_vacant(raw)?;
+        if !interest.is_none() {
+            self.add(source.borrowed(), token, interest).map_err(refusal)?;
+        }
+        self.watched.insert(raw, Watched { token, interest });
+        self.asked.insert(token, interest);
+        Ok(())
+    }
+
+    fn reregister<S: Source + ?Sized>(
+        &mut self,
+        source: &mut S,
+        token: Token,
+        interest: Interest,
+    ) -> io::Result<()> {
+        let raw = source.raw();
+        let before = self.watched.get_mut(raw)?;
+        let (former, was_none) = (before.token, before.interest.is_none());
+        let source = source.borrowed();
+        match (was_none, interest.is_none()) {
+            // On an edge this tells anew what is ready, even if nothing is changed.
+            (false, false) => {
+                epoll::modify(&self.epoll, source, name(token), self.flags(interest))?;
+            }
+            (false, true) => epoll::delete(&self.epoll, source)?,
+            (true, false) => self.add(source, token, interest).map_err(refusal)?,
+            (true, true) => {}
+        }
+        self.asked.remove(former);
+        self.asked.insert(token, interest);
+        self.watched.insert(raw, Watched { token, interest });
+        Ok(())
+    }
+
+    fn deregister<S: Source + ?Sized>(&mut self, source: &mut S) -> io::Result<()> {
+        let watched = self.forget(source.raw())?;
+        if !watched.interest.is_none() {
+            if let Err(error) = epoll::delete(&self.epoll, source.borrowed()) {
+                // The number came back as another source: the kernel forgot the one that was
+                // registered when it was closed, and the table has just done so too.
+                log::debug!(
+                    "epoll: source {} was closed before it was deregistered: {error}",
+                    source.raw()
+                );
+            }
+        }
+        Ok(())
+    }
+
+    fn close<S: Source>(&mut self, source: S) {
+        // Closing the last descriptor of a file takes it out of the kernel's set.
+        let _ = self.forget(source.raw());
+        drop(source);
+    }
+
+    #[inline(never)] // its loop needs all registers, which it does not get inside of another one
+    fn poll(&mut self, events: &mut Events, timeout: Option<Duration>) -> io::Result<()> {
+        events.clear();
+        let mut room = [MaybeUninit::uninit(); EVENTS];
+        // No more than fit: on an edge the rest would be lost.
+        let room = &mut room[..events.capacity().min(EVENTS)];
+        let timeout = timeout.map(timespec);
+        let told = match epoll::wait(&self.epoll, room, timeout.as_ref()) {
+            Ok((told, _)) => told,
+            Err(Errno::INTR) => return Ok(()),
+            Err(error) => return Err(error.into()),
+        };
+        let asked = &mut self.asked;
+        events.fill(told.iter().filter_map(|told| event(told, asked)));
+        Ok(())
+    }
+
+    fn waker(&self) -> Waker {
+        let eventfd = Arc::clone(&self.waker);
+        Waker::new(move || wake(&eventfd))
+    }
+}
+
+fn name(token: Token) -> EventData {
+    EventData::new_u64(usize::from(token) as u64)
+}
+
+/// What an event of the kernel's tells; `None` for the waker's, and if it tells nothing that was
+/// asked.
+#[inline]
+fn event(told: &epoll::Event, asked: &mut TokenMap<Interest>) -> Option<Event> {
+    let (flags, data) = (told.flags, told.data.u64());
+    if data == WAKER {
+        return None;
+    }
+    let token = Token::from(data as usize);
+    let mut readiness = pick(flags, EventFlags::IN, Readiness::READABLE)
+        | pick(flags, EventFlags::OUT, Readiness::WRITABLE);
+    // Asked at once, since mostly it is none of them.
+    if flags.intersects(EventFlags::PRI | HANGUP | EventFlags::ERR) {
+        readiness = with_hints(readiness, flags, asked.get_mut(token));
+    }
+    (!readiness.is_empty()).then_some(Event { token, readiness })
+}
+
+const HANGUP: EventFlags = EventFlags::RDHUP.union(EventFlags::HUP);
+
+#[cold]
+#[inline(never)]
+fn with_hints(told: Readiness, flags: EventFlags, asked: Option<&mut Interest>) -> Readiness {
+    let told = told
+        | pick(flags, EventFlags::PRI, Readiness::PRIORITY)
+        | pick(flags, HANGUP, Readiness::HANGUP)
+        // Neither direction blocks any more, though a full stream that was shut down is not `OUT`.
+        | pick(flags, EventFlags::HUP, Readiness::WRITABLE)
+        | pick(flags, EventFlags::ERR, Readiness::ERROR);
+    told.folded(asked.map_or(Interest::NONE, |asked| *asked))
+}
+
+fn pick(told: EventFlags, any: EventFlags, readiness: Readiness) -> Readiness {
+    if told.intersects(any) {
+        readiness
+    } else {
+        Readiness::EMPTY
+    }
+}
+
+fn timespec(timeout: Duration) -> Timespec {
+    let timeout = timeout.min(LONGEST);
+    Timespec { tv_sec: timeout.as_secs() as _, tv_nsec: timeout.subsec_nanos() as _ }
+}
+
+fn wake(eventfd: &OwnedFd) -> io::Result<()> {
+    loop {
+        match rustix::io::write(eventfd, &1_u64.to_ne_bytes()) {
+            Ok(_) => return Ok(()),
+            Err(Errno::INTR) => {}
+            // The count is full, after 2^64 wakes that nobody read: begin anew.
+            Err(Errno::AGAIN) => drop(rustix::io::read(eventfd, &mut [0; 8])),
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// Says what to do about a source that epoll can't watch.
+fn refusal(error: Errno) -> io::Error {
+    if error == Errno::PERM {
+        let message = format!(
+            "epoll can't watch a regular file or a directory, the poll and select backends can \
+             ({error})"
+        );
+        return io::Error::new(io::ErrorKind::Unsupported, message);
+    }
+    error.into()
+}

@@ -1,0 +1,333 @@
+//! Several loops that serve as one.
+
+use std::fmt;
+use std::io;
+use std::panic;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::Arc;
+use std::thread;
+
+use mio::net::TcpStream;
+
+use super::{assemble, parts, Message, Server, ServerBuilder, Unset};
+use crate::handle::Control;
+use crate::listen::listen_beside;
+use crate::{
+    listen, Address, Backend, Counters, Counts, EventLoop, Listener, Peer, Protocol, Sender,
+    ServerHandle,
+};
+
+/// Which of a server's loops takes a connection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum AcceptPolicy {
+    /// The first loop accepts, and hands out one after the other.
+    #[default]
+    RoundRobin,
+    /// The first loop accepts, and hands to the loop that has the fewest connections.
+    LeastLoaded,
+    /// Every loop accepts for itself from a listener of its own; the kernel spreads connections
+    /// over the listeners by a hash of their addresses (`SO_REUSEPORT`).
+    ///
+    /// # Portability
+    ///
+    /// Linux only: other kernels do not spread them.
+    ///
+    /// # References
+    ///
+    /// [socket(7)](https://man7.org/linux/man-pages/man7/socket.7.html).
+    ReusePort,
+}
+
+impl ServerBuilder<Unset> {
+    /// Listens with so many loops, each on a thread of its own. `backend` makes the backend of
+    /// each; what [`backend`](ServerBuilder::backend) chooses is for a server with one loop.
+    ///
+    /// The limit of connections is that of all loops together.
+    ///
+    /// # Errors
+    ///
+    /// As [`build`](ServerBuilder::build); `InvalidInput` for no loop at all; `Unsupported` where
+    /// the system has no such [`AcceptPolicy`].
+    pub fn build_loops<B, P, F>(
+        self,
+        loops: usize,
+        policy: AcceptPolicy,
+        mut backend: impl FnMut() -> io::Result<B>,
+        factory: F,
+    ) -> io::Result<ServerGroup>
+    where
+        B: Backend + Send + 'static,
+        P: Protocol + 'static,
+        F: Fn(&Peer) -> P + Send + Sync + 'static,
+    {
+        if loops == 0 {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "a server needs a loop"));
+        }
+        let (addresses, config) = parts(self.addresses, self.config)?;
+        let event_loops = (0..loops)
+            .map(|_| backend().map(EventLoop::new))
+            .collect::<io::Result<Vec<EventLoop<B, Message>>>>()?;
+        let members = event_loops.iter().map(|event_loop| Member {
+            sender: event_loop.sender(),
+            counters: Arc::clone(event_loop.counters()),
+        });
+        let group = Arc::new(Group {
+            members: members.collect(),
+            limit: config.max_connections,
+            taken: AtomicUsize::new(0),
+            policy,
+        });
+
+        let factory = Arc::new(factory);
+        let mut bound = addresses;
+        let mut servers = Vec::with_capacity(loops);
+        for (index, event_loop) in event_loops.into_iter().enumerate() {
+            let listeners: Vec<Listener> = match (policy, index) {
+                (AcceptPolicy::ReusePort, _) => bound
+                    .iter()
+                    .map(|address| listen_beside(address, config.backlog))
+                    .collect::<io::Result<_>>()?,
+                (_, 0) => bound
+                    .iter()
+                    .map(|address| listen(address, config.backlog))
+                    .collect::<io::Result<_>>()?,
+                _ => Vec::new(),
+            };
+            if index == 0 {
+                bound = listeners.iter().map(|listener| listener.address().clone()).collect();
+            }
+            let seat = Seat { group: Arc::clone(&group), index, given: vec![0; loops], next: 0 };
+            let factory = Arc::clone(&factory);
+            let make = move |peer: &Peer| factory(peer);
+            servers.push(assemble(event_loop, config.clone(), make, listeners, Some(seat))?);
+        }
+        let runs = servers.into_iter().map(|server| {
+            let run: Run = Box::new(move || Server::run(server));
+            run
+        });
+        Ok(ServerGroup { addresses: bound, runs: runs.collect(), group })
+    }
+}
+
+type Run = Box<dyn FnOnce() -> io::Result<()> + Send>;
+
+/// A server with several loops, which listens already.
+pub struct ServerGroup {
+    addresses: Vec<Address>,
+    runs: Vec<Run>,
+    group: Arc<Group>,
+}
+
+impl ServerGroup {
+    /// Where it listens, with the ports that the system chose.
+    #[must_use]
+    pub fn addresses(&self) -> &[Address] {
+        &self.addresses
+    }
+
+    /// Makes a handle, with which any thread ends the server and sees what it counts.
+    #[must_use]
+    pub fn handle(&self) -> ServerHandle {
+        ServerHandle::new(Arc::clone(&self.group) as Arc<dyn Control>)
+    }
+
+    /// Serves until a [`ServerHandle`] ends it, the first loop on the calling thread.
+    ///
+    /// # Errors
+    ///
+    /// A thread can't be started, or what the backend of a loop says; the other loops end with it.
+    ///
+    /// # Panics
+    ///
+    /// If a protocol does, on whichever loop; the others end first.
+    pub fn run(self) -> io::Result<()> {
+        let mut runs = self.runs.into_iter().enumerate();
+        let first = runs.next();
+        let mut threads = Vec::new();
+        let mut result = Ok(());
+        for (index, run) in runs {
+            let end = EndAll::new(&self.group);
+            let builder = thread::Builder::new().name(format!("polyloop {index}"));
+            match builder.spawn(move || end.after(run)) {
+                Ok(thread) => threads.push(thread),
+                Err(error) => {
+                    self.group.tell_all(&|| Message::Stop);
+                    result = result.and(Err(error));
+                }
+            }
+        }
+        if let Some((_, run)) = first {
+            result = result.and(EndAll::new(&self.group).after(run));
+        }
+        for thread in threads {
+            match thread.join() {
+                Ok(ended) => result = result.and(ended),
+                Err(panic) => panic::resume_unwind(panic),
+            }
+        }
+        result
+    }
+}
+
+impl fmt::Debug for ServerGroup {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServerGroup")
+            .field("addresses", &self.addresses)
+            .field("loops", &self.runs.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Ends every loop when one fails or panics.
+struct EndAll {
+    group: Arc<Group>,
+    needed: bool,
+}
+
+impl EndAll {
+    fn new(group: &Arc<Group>) -> EndAll {
+        EndAll { group: Arc::clone(group), needed: true }
+    }
+
+    fn after(mut self, run: Run) -> io::Result<()> {
+        let result = run();
+        self.needed = result.is_err();
+        result
+    }
+}
+
+impl Drop for EndAll {
+    fn drop(&mut self) {
+        if self.needed {
+            self.group.tell_all(&|| Message::Stop);
+        }
+    }
+}
+
+/// What the loops of a server share.
+pub(super) struct Group {
+    members: Vec<Member>,
+    limit: Option<usize>,
+    /// Connections of all loops, those among them that are on their way to one: what the limit
+    /// counts.
+    taken: AtomicUsize,
+    policy: AcceptPolicy,
+}
+
+/// How a loop is reached.
+struct Member {
+    sender: Sender<Message>,
+    counters: Arc<Counters>,
+}
+
+impl Group {
+    fn tell(&self, index: usize, message: Message) {
+        // A loop that is gone has closed everything; a connection that was on its way there is
+        // closed with the message.
+        let _ = self.members[index].sender.send(message);
+    }
+
+    fn tell_all(&self, message: &dyn Fn() -> Message) {
+        for index in 0..self.members.len() {
+            self.tell(index, message());
+        }
+    }
+
+    /// Takes a place under the limit; false if there is none.
+    fn reserve(&self) -> bool {
+        let room = |taken| (self.limit.map_or(true, |limit| taken < limit)).then_some(taken + 1);
+        self.taken.fetch_update(Ordering::AcqRel, Ordering::Acquire, room).is_ok()
+    }
+
+    /// Gives a place back, and tells those who stopped accepting for want of one.
+    fn release(&self) {
+        let before = self.taken.fetch_sub(1, Ordering::AcqRel);
+        if self.limit == Some(before) {
+            // Who finds no room after this has not stopped yet, and hears of it when it has.
+            match self.policy {
+                AcceptPolicy::ReusePort => self.tell_all(&|| Message::Room),
+                AcceptPolicy::RoundRobin | AcceptPolicy::LeastLoaded => self.tell(0, Message::Room),
+            }
+        }
+    }
+}
+
+/// A drain and a stop go by way of the first loop, behind the connections that it has handed out.
+impl Control for Group {
+    fn drain(&self) {
+        self.tell(0, Message::Drain);
+    }
+
+    fn stop(&self) {
+        self.tell(0, Message::Stop);
+    }
+
+    fn counts(&self) -> Counts {
+        self.loops().into_iter().fold(Counts::default(), |sum, counts| sum + counts)
+    }
+
+    fn loops(&self) -> Vec<Counts> {
+        self.members.iter().map(|member| member.counters.snapshot()).collect()
+    }
+}
+
+/// A loop's place in its group.
+pub(super) struct Seat {
+    group: Arc<Group>,
+    index: usize,
+    /// Connections handed to each loop.
+    given: Vec<u64>,
+    /// Whose turn it is.
+    next: usize,
+}
+
+impl Seat {
+    pub(super) fn reserve(&self) -> bool {
+        self.group.reserve()
+    }
+
+    pub(super) fn release(&self) {
+        self.group.release();
+    }
+
+    /// Connections of all loops.
+    pub(super) fn taken(&self) -> usize {
+        self.group.taken.load(Ordering::Acquire)
+    }
+
+    /// Passes on to the other loops what the first was told.
+    pub(super) fn pass_on(&self, message: &dyn Fn() -> Message) {
+        if self.index == 0 {
+            for index in 1..self.group.members.len() {
+                self.group.tell(index, message());
+            }
+        }
+    }
+
+    /// Hands a connection to the loop whose turn it is; `None` if it was handed to another loop.
+    pub(super) fn hand_out(&mut self, stream: TcpStream, peer: Peer) -> Option<(TcpStream, Peer)> {
+        let index = match self.group.policy {
+            AcceptPolicy::ReusePort => self.index,
+            AcceptPolicy::RoundRobin => {
+                let turn = self.next;
+                self.next = (turn + 1) % self.group.members.len();
+                turn
+            }
+            AcceptPolicy::LeastLoaded => self.least_loaded(),
+        };
+        self.given[index] += 1;
+        if index == self.index {
+            return Some((stream, peer));
+        }
+        self.group.tell(index, Message::Adopt(stream, peer));
+        None
+    }
+
+    fn least_loaded(&self) -> usize {
+        // What was handed out and has not arrived counts as well.
+        let open = |index: &usize| {
+            self.given[*index].wrapping_sub(self.group.members[*index].counters.closed.get())
+        };
+        (0..self.given.len()).min_by_key(open).unwrap_or(self.index)
+    }
+}
