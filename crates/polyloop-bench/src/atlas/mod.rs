@@ -58,7 +58,7 @@ pub fn find(name: &str) -> Result<&'static Scenario, Usage> {
     let tip = if alike.is_empty() {
         "polyloop atlas --list shows all".to_owned()
     } else {
-        format!("did you mean {}?", alike.join(" or "))
+        format!("meant perhaps: {}", alike.join(", "))
     };
     Err(Usage(format!("there is no scenario {name:?} ({tip})")))
 }
@@ -90,7 +90,7 @@ pub fn explain(scenario: &Scenario, atlas: &Atlas) -> String {
         scenario.what,
         text::wrap(scenario.why, 80),
         text::wrap(&see, 80),
-        table::draw(atlas),
+        table::tables(atlas),
     )
 }
 
@@ -101,7 +101,7 @@ mod tests {
     #[test]
     fn an_unknown_scenario_is_answered_with_those_that_are_alike() {
         let message = |name: &str| find(name).unwrap_err().to_string();
-        assert!(message("half").contains("half-close or data-half-close"), "{}", message("half"));
+        assert!(message("half").contains("half-close, data-half-close"), "{}", message("half"));
         assert!(message("nonsense").contains("--list"));
     }
 

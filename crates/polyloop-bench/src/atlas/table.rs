@@ -24,20 +24,21 @@ const APART: &[&[&str]] = &[&["poll", "epoll"], &["epoll:edge"], &["epoll:onesho
 /// Draws the tables and what they mean.
 #[must_use]
 pub fn draw(atlas: &Atlas) -> String {
-    let mut text =
-        "What system calls tell when they are asked, and what polyloop tells a handler.\n"
-            .to_owned();
-    let mut rows = atlas.rows.as_slice();
-    while let [first, ..] = rows {
-        let group = group(first);
-        let end = rows.iter().position(|row| self::group(row) != group).unwrap_or(rows.len());
-        let (these, rest) = rows.split_at(end);
+    format!(
+        "What system calls tell when they are asked, and what polyloop tells a handler.\n{}\n{}",
+        tables(atlas),
+        notes(atlas)
+    )
+}
+
+/// Draws the tables alone, each behind an empty line.
+#[must_use]
+pub fn tables(atlas: &Atlas) -> String {
+    let mut text = String::new();
+    for rows in atlas.rows.chunk_by(|one, next| group(one) == group(next)) {
         text.push('\n');
-        text.push_str(&draw_group(atlas, group, these));
-        rows = rest;
+        text.push_str(&draw_group(atlas, group(&rows[0]), rows));
     }
-    text.push('\n');
-    text.push_str(&notes(atlas));
     text
 }
 
@@ -202,8 +203,8 @@ fn notes(atlas: &Atlas) -> String {
         atlas.rows.iter().filter(|row| row.cannot.is_none() && row.agreement == agreement).count()
     };
     let mut notes = vec![format!(
-        "{scenarios} scenarios, {} moments. Backends: {}. They tell a handler the same in {}, the \
-         same but for hints (~) in {}, and differ (≠) in {}.",
+        "Scenarios: {scenarios}. Moments: {}. Backends: {}. They tell a handler the same: {} times; \
+         the same but for hints (~): {}; something else (≠): {}.",
         atlas.rows.len(),
         atlas.backends.join(", "),
         count(Agreement::Same),
