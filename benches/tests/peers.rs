@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use polyloop_bench::control::{Gate, Listening};
 use polyloop_bench::load;
+use polyloop_bench::protocols::Builtin;
 
 struct Peer {
     process: Child,
@@ -60,6 +61,7 @@ fn many_connections(peer: &Peer) {
     {
         let settings = load::Settings {
             target: peer.address.into(),
+            protocol: Builtin::Echo,
             connections,
             active,
             size,

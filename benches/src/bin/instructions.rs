@@ -44,6 +44,7 @@ mod unix {
     use comfy_table::{presets, CellAlignment, Table};
     use indicatif::{ProgressBar, ProgressStyle};
     use polyloop_bench::control::Gate;
+    use polyloop_bench::protocols::{Builtin, UnknownProtocol};
     use polyloop_bench::{cli, load, units};
     use polyloop_models::{Model, Variant};
     use rustix::process::{kill_process, Pid, Signal};
@@ -67,11 +68,12 @@ mod unix {
         name = "instructions",
         after_help = "Needs valgrind and strace. Build with --release: other builds count checks.\n\n\
 Example:\n  \
-cargo run --release -p polyloop-benches --bin instructions -- mio bare_mio"
+cargo run --release -p polyloop-benches --bin instructions -- mio bare_mio\n  \
+cargo run --release -p polyloop-benches --bin instructions -- mio mio/line mio/http"
     )]
     struct Arguments {
-        /// Count only these: a model of polyloop, with its settings, or one of the others that are
-        /// counted without this [default: all]
+        /// Count only these: a model of polyloop, with its settings, with another protocol than echo
+        /// as MODEL/PROTOCOL, or one of the others that are counted without this [default: all]
         #[arg(value_name = "SERVER", value_parser = parse_server)]
         servers: Vec<Server>,
         /// Print JSON instead of a table
@@ -82,7 +84,7 @@ cargo run --release -p polyloop-benches --bin instructions -- mio bare_mio"
     /// A server that is counted.
     #[derive(Clone, Debug)]
     enum Server {
-        Ours(Variant),
+        Ours(Variant, Builtin),
         Peer(&'static str),
     }
 
@@ -90,7 +92,8 @@ cargo run --release -p polyloop-benches --bin instructions -- mio bare_mio"
     fn all() -> Vec<Server> {
         let variants = ["epoll:edge"].map(|name| name.parse::<Variant>().expect("it exists"));
         let ours = Model::ALL.iter().map(|&model| Variant::from(model)).chain(variants);
-        let ours = ours.filter(|variant| variant.model().check().is_ok()).map(Server::Ours);
+        let ours = ours.filter(|variant| variant.model().check().is_ok());
+        let ours = ours.map(|variant| Server::Ours(variant, Builtin::Echo));
         let epoll = |peer: &&str| cfg!(target_os = "linux") || !peer.starts_with("bare_epoll");
         ours.chain(PEERS.into_iter().filter(epoll).map(Server::Peer)).collect()
     }
@@ -99,7 +102,9 @@ cargo run --release -p polyloop-benches --bin instructions -- mio bare_mio"
         if let Some(peer) = PEERS.into_iter().find(|&peer| peer == name) {
             return Ok(Server::Peer(peer));
         }
-        name.parse().map(Server::Ours).map_err(|_| {
+        let (model, protocol) = name.split_once('/').unwrap_or((name, Builtin::Echo.name()));
+        let protocol = protocol.parse().map_err(|unknown: UnknownProtocol| unknown.to_string())?;
+        model.parse().map(|model| Server::Ours(model, protocol)).map_err(|_| {
             let names: Vec<_> = all().iter().map(Server::name).collect();
             format!("there are: {}", names.join(", "))
         })
@@ -108,16 +113,27 @@ cargo run --release -p polyloop-benches --bin instructions -- mio bare_mio"
     impl Server {
         fn name(&self) -> String {
             match self {
-                Server::Ours(variant) => variant.to_string(),
+                Server::Ours(variant, Builtin::Echo) => variant.to_string(),
+                Server::Ours(variant, protocol) => format!("{variant}/{protocol}"),
                 Server::Peer(name) => (*name).to_owned(),
+            }
+        }
+
+        /// What it speaks.
+        fn protocol(&self) -> Builtin {
+            match self {
+                Server::Ours(_, protocol) => *protocol,
+                Server::Peer(_) => Builtin::Echo,
             }
         }
 
         /// The name of the program and its arguments.
         fn command(&self) -> (&'static str, Vec<String>) {
             match self {
-                Server::Ours(variant) => {
-                    ("polyloop", vec!["serve".into(), "--model".into(), variant.to_string()])
+                Server::Ours(variant, protocol) => {
+                    let (variant, protocol) = (variant.to_string(), protocol.to_string());
+                    let words = ["serve", "--model", &variant, "--protocol", &protocol];
+                    ("polyloop", words.map(str::to_owned).into())
                 }
                 Server::Peer(peer) => {
                     let mut words = peer.split(' ');
@@ -280,6 +296,7 @@ cargo run --release -p polyloop-benches --bin instructions -- mio bare_mio"
         let report = load::run(
             &load::Settings {
                 target: address.into(),
+                protocol: server.protocol(),
                 connections: CONNECTIONS,
                 active: CONNECTIONS,
                 size: SIZE,

@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
-use polyloop::Address;
+use polyloop::{Address, Config};
 use polyloop_models::{Model, Variant};
 
 use crate::control::Gate;
+use crate::protocols::{Builtin, Cost};
 use crate::{atlas, compare, load, serve, units};
 
 /// A mistake in what was asked for, as opposed to a failure in doing it: exit code 2.
@@ -55,7 +56,7 @@ enum Command {
     Compare(Box<CompareArgs>),
     /// Serve a protocol with one model
     Serve(ServeArgs),
-    /// Load an echo server and check every byte that comes back
+    /// Load a server and check every byte of its answers
     Load(LoadArgs),
     /// Show what readiness means: what each system call and each backend tells of seventy situations
     Atlas(AtlasArgs),
@@ -65,7 +66,8 @@ enum Command {
 #[command(after_help = "Examples:\n  \
 polyloop compare\n  \
 polyloop compare --scenarios idle --connections 9064 --active 64\n  \
-polyloop compare --models mio --peer bare-mio=target/release/bare_mio --rounds 12\n\n\
+polyloop compare --models mio --peer bare-mio=target/release/bare_mio --rounds 12\n  \
+polyloop compare --models mio,thread --scenarios active --protocol work --sleep 1ms\n\n\
 The children are started with --control; a peer must understand --listen, --backlog, --control and --pin.")]
 struct CompareArgs {
     /// The models to compare, separated by commas, with settings behind colons; all for every one,
@@ -82,6 +84,8 @@ struct CompareArgs {
     /// Another server to compare with
     #[arg(long, value_name = "NAME=PROGRAM[,ARG...]", value_parser = parse_peer)]
     peer: Vec<compare::Contestant>,
+    #[command(flatten)]
+    protocol: ProtocolArgs,
     /// The scenarios, separated by commas: active, idle, short
     #[arg(long, value_name = "NAMES", value_delimiter = ',', default_value = "active,idle,short")]
     scenarios: Vec<String>,
@@ -142,15 +146,20 @@ struct ServeArgs {
     model: Variant,
     #[command(flatten)]
     settings: ModelArgs,
-    /// The protocol that is served
-    #[arg(long, value_name = "NAME", default_value = "echo")]
-    protocol: String,
+    #[command(flatten)]
+    protocol: ProtocolArgs,
     /// Where to listen; port 0 takes a free one
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:7000", value_parser = units::parse_address)]
     listen: Address,
     /// How many connections may wait to be accepted
     #[arg(long, value_name = "N", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..))]
     backlog: u32,
+    /// How long a connection may stay without a byte in either direction; 0 is for ever
+    #[arg(long, value_name = "TIME", default_value = "5m", value_parser = units::parse_time)]
+    idle_timeout: Duration,
+    /// How long a message may stand unfinished; 0 is for ever
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = units::parse_time)]
+    read_timeout: Duration,
     /// Answer a parent on standard input and output, and end with it
     #[arg(long)]
     control: bool,
@@ -159,8 +168,16 @@ struct ServeArgs {
     pin: Option<usize>,
 }
 
+/// The examples and lists under the help of `serve`.
 fn serve_help() -> String {
-    let mut help = "Models:\n".to_owned();
+    let mut help = String::from(
+        "Examples:\n  \
+polyloop serve --model mio --listen 127.0.0.1:7000     then, elsewhere: nc 127.0.0.1 7000\n  \
+polyloop serve --model epoll --trigger edge            the same as --model epoll:edge\n  \
+polyloop serve --model poll --protocol http            then: curl http://127.0.0.1:7000/hello\n  \
+polyloop serve --model thread --protocol work --sleep 2ms\n  \
+RUST_LOG=polyloop=debug polyloop serve --model poll    shows what the loop does\n\nModels:\n",
+    );
     for model in Model::ALL {
         let settings = match model.settings() {
             "" => String::new(),
@@ -168,10 +185,42 @@ fn serve_help() -> String {
         };
         help += &format!("  {:10}{}{settings}\n", model.name(), model.summary());
     }
-    help + "\nExamples:\n  \
-polyloop serve --model mio --listen 127.0.0.1:7000     then, elsewhere: nc 127.0.0.1 7000\n  \
-polyloop serve --model epoll --trigger edge            the same as --model epoll:edge\n  \
-RUST_LOG=polyloop=debug polyloop serve --model poll    shows what the loop does"
+    help += "\nProtocols:\n";
+    for protocol in Builtin::ALL {
+        help += &format!("  {:10}{}\n", protocol.name(), protocol.summary());
+    }
+    help
+}
+
+/// What connections say.
+#[derive(Args, Debug)]
+struct ProtocolArgs {
+    /// What connections say: echo, line, frames, http or work
+    #[arg(long, value_name = "NAME", default_value_t = Builtin::Echo)]
+    protocol: Builtin,
+    /// The processor time that a request of the protocol work takes
+    #[arg(long, value_name = "TIME", value_parser = units::parse_time)]
+    work: Option<Duration>,
+    /// How long a request of the protocol work sleeps, after it has worked
+    #[arg(long, value_name = "TIME", value_parser = units::parse_time)]
+    sleep: Option<Duration>,
+}
+
+impl ProtocolArgs {
+    /// What a request of `work` takes.
+    fn cost(&self) -> Result<Cost, Usage> {
+        let given = self.work.is_some() || self.sleep.is_some();
+        match (self.protocol == Builtin::Work, given) {
+            (true, false) => {
+                Err(Usage("work takes some time: say --work 2ms or --sleep 2ms".into()))
+            }
+            (false, true) => Err(Usage("--work and --sleep go with --protocol work".into())),
+            _ => Ok(Cost {
+                work: self.work.unwrap_or_default(),
+                sleep: self.sleep.unwrap_or_default(),
+            }),
+        }
+    }
 }
 
 #[derive(Args, Debug)]
@@ -179,12 +228,16 @@ RUST_LOG=polyloop=debug polyloop serve --model poll    shows what the loop does"
 polyloop load --target 127.0.0.1:7000\n  \
 polyloop load --target 127.0.0.1:7000 --connections 1000 --active 10 --duration 10s\n  \
 polyloop load --target 127.0.0.1:7000 --rate 20000     latency that no slow server can hide\n  \
-polyloop load --target 127.0.0.1:7000 --short          connect, one request, close\n\n\
+polyloop load --target 127.0.0.1:7000 --short          connect, one request, close\n  \
+polyloop load --target 127.0.0.1:7000 --protocol http\n\n\
 Every byte is checked. The exit code is 1 if one was wrong or nothing was answered.")]
 struct LoadArgs {
-    /// The echo server
+    /// The server
     #[arg(long, value_name = "ADDRESS", value_parser = units::parse_address)]
     target: Address,
+    /// What it speaks: echo, line, frames, http or work
+    #[arg(long, value_name = "NAME", default_value_t = Builtin::Echo)]
+    protocol: Builtin,
     /// Connections that are held at the same time
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = parse_count)]
     connections: usize,
@@ -300,11 +353,19 @@ fn run_serve(args: ServeArgs) -> anyhow::Result<()> {
     for (flag, setting) in args.settings.given() {
         model.add(&setting).map_err(|unknown| Usage(format!("{flag}: {unknown}")))?;
     }
-    serve::run(&serve::Settings {
-        model,
-        protocol: args.protocol,
-        listen: args.listen,
+    let deadline = |time: Duration| (!time.is_zero()).then_some(time);
+    let config = Config {
         backlog: args.backlog,
+        idle: deadline(args.idle_timeout),
+        read: deadline(args.read_timeout),
+        ..Config::default()
+    };
+    serve::run(serve::Settings {
+        model,
+        protocol: args.protocol.protocol,
+        cost: args.protocol.cost()?,
+        listen: args.listen,
+        config,
         control: args.control,
         pin: args.pin,
     })
@@ -322,6 +383,7 @@ fn run_load(args: &LoadArgs) -> anyhow::Result<()> {
     let gate = if args.control { Gate::controlled()? } else { Gate::open() };
     let settings = load::Settings {
         target: args.target.clone(),
+        protocol: args.protocol,
         connections: args.connections,
         active,
         size: args.size,
@@ -350,6 +412,8 @@ fn run_compare(args: CompareArgs) -> anyhow::Result<()> {
     let settings = compare::Settings {
         models: models(args.models, &args.settings)?,
         peers: args.peer,
+        protocol: args.protocol.protocol,
+        cost: args.protocol.cost()?,
         scenarios: args.scenarios,
         rounds: args.rounds,
         duration: args.duration,

@@ -3,6 +3,7 @@
 //!
 //! | module | what is in it |
 //! |---|---|
+//! | [`protocols`] | what can be served |
 //! | [`serve`] | one server, for a person or for `compare` |
 //! | [`load`] | the load generator |
 //! | [`compare`] | servers against each other: plan, run, save, table |
@@ -19,6 +20,7 @@ pub mod compare;
 pub mod control;
 pub mod load;
 pub mod process;
+pub mod protocols;
 pub mod serve;
 pub mod statistics;
 pub mod units;

@@ -113,6 +113,56 @@ pub fn usage() -> Usage {
     Usage::default()
 }
 
+/// Measures the processor time of the calling thread.
+///
+/// # Portability
+///
+/// From `CLOCK_THREAD_CPUTIME_ID` on Unix. Windows counts a thread's processor time in ticks of 15
+/// milliseconds, so there it is time by the clock.
+#[derive(Clone, Copy, Debug)]
+pub struct ProcessorClock {
+    #[cfg(unix)]
+    start: std::time::Duration,
+    #[cfg(not(unix))]
+    start: std::time::Instant,
+}
+
+#[cfg(unix)]
+impl ProcessorClock {
+    /// Begins to measure.
+    pub fn start() -> ProcessorClock {
+        ProcessorClock { start: ProcessorClock::read() }
+    }
+
+    /// What this thread has used since the start.
+    pub fn elapsed(&self) -> std::time::Duration {
+        ProcessorClock::read().saturating_sub(self.start)
+    }
+
+    fn read() -> std::time::Duration {
+        use nix::time::{clock_gettime, ClockId};
+
+        // It fails for a clock that does not exist: then a measured time would never pass.
+        match clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID) {
+            Ok(time) => time.into(),
+            Err(error) => panic!("no clock of the thread's processor time: {error}"),
+        }
+    }
+}
+
+#[cfg(not(unix))]
+impl ProcessorClock {
+    /// Begins to measure.
+    pub fn start() -> ProcessorClock {
+        ProcessorClock { start: std::time::Instant::now() }
+    }
+
+    /// What has passed since the start.
+    pub fn elapsed(&self) -> std::time::Duration {
+        self.start.elapsed()
+    }
+}
+
 /// Reads the resident memory and the number of threads.
 pub fn memory() -> Memory {
     Memory {

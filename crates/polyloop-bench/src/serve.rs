@@ -1,60 +1,42 @@
 //! `polyloop serve`: one server on one model.
 
 use anyhow::Context;
-use polyloop::{Address, Config, Connection};
+use polyloop::{Address, Config};
 use polyloop_models::Variant;
 
-use crate::cli::Usage;
 use crate::control::{self, Counters, Listening, SYSTEM_CALLS};
 use crate::process;
-
-/// The protocols that can be served.
-pub const PROTOCOLS: &[&str] = &["echo"];
+use crate::protocols::{Builtin, Cost};
 
 /// What shall be served, and how.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// How connections are held.
     pub model: Variant,
-    /// The name of a protocol, one of [`PROTOCOLS`].
-    pub protocol: String,
+    /// What connections say.
+    pub protocol: Builtin,
+    /// What a request of [`Work`](crate::protocols::Work) takes.
+    pub cost: Cost,
     /// Where to listen.
     pub listen: Address,
-    /// How many connections may wait to be accepted.
-    pub backlog: u32,
+    /// Backlog, deadlines and limits.
+    pub config: Config,
     /// A parent talks to this server through its standard input and output.
     pub control: bool,
     /// The processor to run on.
     pub pin: Option<usize>,
 }
 
-/// Says back what it hears.
-struct Echo;
-
-impl polyloop::Protocol for Echo {
-    fn received(&mut self, connection: &mut Connection<'_>, input: &[u8]) -> usize {
-        connection.send(input);
-        input.len()
-    }
-}
-
 /// Serves until the process ends.
 ///
 /// # Errors
 ///
-/// An unknown protocol ([`Usage`]), an address that cannot be listened on, or a failure of the
+/// An address that cannot be listened on, a model that this system lacks, or a failure of the
 /// server itself.
-pub fn run(settings: &Settings) -> anyhow::Result<()> {
-    let config = Config { backlog: settings.backlog, ..Config::default() };
+pub fn run(settings: Settings) -> anyhow::Result<()> {
     let raised_descriptor_limit = prepare(settings.pin)?;
-    let (model, options) = (settings.model.model(), settings.model.options(config));
-    let server = match settings.protocol.as_str() {
-        "echo" => model.bind(&settings.listen, options, |_peer| Echo)?,
-        other => {
-            let names = PROTOCOLS.join(", ");
-            return Err(Usage(format!("there is no protocol {other:?}; there are: {names}")).into());
-        }
-    };
+    let Settings { model, protocol, cost, listen, config, .. } = settings;
+    let server = protocol.bind(model.model(), listen, model.options(config), cost)?;
     let listening = Listening {
         listening: server.addresses()[0].to_string(),
         raised_descriptor_limit,
@@ -66,7 +48,7 @@ pub fn run(settings: &Settings) -> anyhow::Result<()> {
         let named = counts.named().into_iter().chain([(SYSTEM_CALLS, counts.system_calls())]);
         Some(named.map(|(name, count)| (name.to_owned(), count)).collect())
     })?;
-    server.run().with_context(|| format!("{} failed", settings.model))
+    server.run().with_context(|| format!("{model} failed"))
 }
 
 /// Prepares this process to serve: raises its descriptor limit and pins it.

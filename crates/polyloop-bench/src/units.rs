@@ -104,6 +104,11 @@ pub fn parse_time(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| "write a time such as 500ms, 2s or 1m, of a day at most".to_owned())
 }
 
+/// Writes a time so that [`parse_time`] reads it back, to the microsecond.
+pub fn microseconds(time: Duration) -> String {
+    format!("{}us", time.as_micros())
+}
+
 /// Reads an address, or a name and a port that resolve to one.
 ///
 /// # Errors

@@ -120,7 +120,7 @@ fn too_many_bytes_are_wrong_too() {
     let server = Server::start(common::echo_twice);
     let ended = load(&server, "--requests 100 --connections 1");
     assert_eq!(ended.code, Some(1), "{ended:?}");
-    assert!(ended.stderr.contains("more came back than were sent"), "{ended:?}");
+    assert!(ended.stderr.contains("more came back than were asked for"), "{ended:?}");
 }
 
 #[test]
@@ -163,11 +163,14 @@ fn a_refused_target_is_one_line_and_exit_code_1() {
 
 #[test]
 fn a_mistake_is_one_line_and_exit_code_2() {
-    let mistakes: [(&[&str], &str); 11] = [
+    let mistakes: [(&[&str], &str); 14] = [
         (&["serve", "--model", "kqueue"], "poll, epoll, mio"),
         (&["serve", "--model", "epoll:both"], "level, edge"),
         (&["serve", "--model", "poll", "--trigger", "edge"], "--trigger: poll has no setting"),
-        (&["serve", "--protocol", "gopher"], "echo"),
+        (&["serve", "--protocol", "gopher"], "echo, line, frames, http, work"),
+        (&["serve", "--protocol", "work"], "--sleep 2ms"),
+        (&["serve", "--sleep", "2ms"], "--protocol work"),
+        (&["load", "--target", "127.0.0.1:1", "--protocol", "http", "--size", "9000"], "at most"),
         (&["serve", "--listen", "nowhere"], "HOST:PORT"),
         (&["compare", "--models", "mio,kqueue"], "poll, epoll, mio"),
         (&["compare", "--models", "epoll,epoll"], "two contestants are called epoll"),

@@ -9,7 +9,7 @@ use std::time::Duration;
 const LIMIT: Duration = Duration::from_secs(30);
 
 /// What is excused is given less: mostly it hangs, and that is what is expected of it.
-const LIMIT_OF_AN_EXCUSE: Duration = Duration::from_secs(1);
+const LIMIT_OF_AN_EXCUSE: Duration = Duration::from_millis(500);
 
 /// Runs `scenario` on a thread called `name`, and waits for its end.
 ///

@@ -26,7 +26,11 @@
 #![forbid(unsafe_code)]
 
 mod backends;
+mod blocking;
+mod iterative;
 mod options;
+mod pool;
+mod spin;
 mod thread;
 
 use std::fmt;
@@ -42,14 +46,19 @@ use polyloop_select::PollBackend;
 
 pub use backends::{BackendKind, UseBackend};
 pub use options::{Options, Variant};
-pub use thread::ThreadServer;
 
 /// How one server holds many connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Model {
+    /// One connection at a time, on one thread that blocks.
+    Iterative,
+    /// Sockets that do not block, asked again and again without any multiplexer.
+    Spin,
     /// A thread for each connection, which blocks.
     Thread,
+    /// A fixed number of threads that block, each with a connection at a time.
+    Pool,
     /// One loop on poll(2), on Windows WSAPoll.
     Poll,
     /// One loop on epoll, level-triggered unless [`Options::trigger`] says otherwise.
@@ -60,7 +69,15 @@ pub enum Model {
 
 impl Model {
     /// Every model, in the order in which tables show them.
-    pub const ALL: &'static [Model] = &[Model::Thread, Model::Poll, Model::Epoll, Model::Mio];
+    pub const ALL: &'static [Model] = &[
+        Model::Iterative,
+        Model::Spin,
+        Model::Thread,
+        Model::Pool,
+        Model::Poll,
+        Model::Epoll,
+        Model::Mio,
+    ];
 
     /// The models that this system has, in the same order.
     pub fn here() -> impl Iterator<Item = Model> {
@@ -71,7 +88,10 @@ impl Model {
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
+            Model::Iterative => "iterative",
+            Model::Spin => "spin",
             Model::Thread => "thread",
+            Model::Pool => "pool",
             Model::Poll => "poll",
             Model::Epoll => "epoll",
             Model::Mio => "mio",
@@ -82,7 +102,10 @@ impl Model {
     #[must_use]
     pub fn summary(self) -> &'static str {
         match self {
+            Model::Iterative => "one connection at a time, the others wait in the backlog",
+            Model::Spin => "every socket asked again and again, without any multiplexer",
             Model::Thread => "a thread for each connection, which blocks",
+            Model::Pool => "a fixed number of threads, each with one connection at a time",
             Model::Poll => "one loop on poll(2), WSAPoll on Windows",
             Model::Epoll => "one loop on epoll, level-triggered or edge-triggered; Linux only",
             Model::Mio => "one loop on mio: edge-triggered epoll, kqueue or AFD",
@@ -93,8 +116,9 @@ impl Model {
     #[must_use]
     pub fn settings(self) -> &'static str {
         match self {
+            Model::Pool => "threads=8",
             Model::Epoll => "level, edge",
-            Model::Thread | Model::Poll | Model::Mio => "",
+            _ => "",
         }
     }
 
@@ -107,7 +131,7 @@ impl Model {
     pub fn check(self) -> io::Result<()> {
         match self {
             Model::Epoll => EpollBackend::new(Trigger::Level).map(drop),
-            Model::Thread | Model::Poll | Model::Mio => Ok(()),
+            _ => Ok(()),
         }
     }
 
@@ -128,19 +152,30 @@ impl Model {
         P: Protocol + 'static,
         F: Fn(&Peer) -> P + Send + Sync + 'static,
     {
-        let Options { config, trigger } = options.into();
+        let Options { config, trigger, threads } = options.into();
+        let addresses = &addresses.to_addresses()?[..];
+        if addresses.is_empty() {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "no address to listen on"));
+        }
         match self {
+            Model::Iterative => iterative::bind(addresses, config, factory),
+            Model::Spin => spin::bind(addresses, config, factory),
+            Model::Thread => thread::bind(addresses, config, factory),
+            Model::Pool => pool::bind(addresses, config, threads, factory),
             Model::Poll => on_loop(PollBackend::new()?, addresses, config, factory),
             Model::Epoll => on_loop(EpollBackend::new(trigger)?, addresses, config, factory),
             Model::Mio => on_loop(MioBackend::new()?, addresses, config, factory),
-            Model::Thread => {
-                let server = ThreadServer::bind(addresses, config, factory)?;
-                Ok(BoundServer {
-                    addresses: server.addresses().to_vec(),
-                    handle: server.handle(),
-                    run: Box::new(move || server.run()),
-                })
-            }
+        }
+    }
+
+    /// How many connections it serves at once with these options; `None` without a limit of its
+    /// own.
+    #[must_use]
+    pub fn connections_at_once(self, options: &Options) -> Option<usize> {
+        match self {
+            Model::Iterative => Some(1),
+            Model::Pool => Some(options.threads.get()),
+            _ => None,
         }
     }
 }
@@ -261,7 +296,10 @@ mod tests {
     #[test]
     fn an_unknown_name_is_answered_with_the_known_ones() {
         let message = "fork".parse::<Model>().unwrap_err().to_string();
-        assert_eq!(message, "there is no model \"fork\"; there are: thread, poll, epoll, mio");
+        assert_eq!(
+            message,
+            "there is no model \"fork\"; there are: iterative, spin, thread, pool, poll, epoll, mio"
+        );
     }
 
     #[test]
@@ -269,6 +307,7 @@ mod tests {
         let unknown = |text: &str| text.parse::<Variant>().unwrap_err().to_string();
         assert_eq!(unknown("epoll:both"), "epoll has no setting \"both\"; it has: level, edge");
         assert_eq!(unknown("mio:edge"), "mio has no setting \"edge\", and no other");
+        assert!(unknown("pool:threads=0").contains("it has: threads=8"));
         assert!(unknown("fork:edge").contains("there is no model \"fork\""));
     }
 

@@ -1,6 +1,7 @@
 //! What a model is told besides the addresses and the protocol.
 
 use std::fmt;
+use std::num::NonZeroUsize;
 use std::str::FromStr;
 
 use polyloop::{Config, Trigger};
@@ -8,13 +9,34 @@ use polyloop::{Config, Trigger};
 use crate::{Model, Unknown};
 
 /// How a model is to serve: the limits that all share, and what only some models know.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Options {
     /// Deadlines, water marks and limits.
     pub config: Config,
     /// `epoll`: how the kernel tells readiness; on levels by default.
     pub trigger: Trigger,
+    /// `pool`: how many threads there are. Eight by default.
+    pub threads: NonZeroUsize,
+}
+
+impl Options {
+    /// So many threads, if nobody says otherwise: few enough to see what happens when there are
+    /// more connections.
+    pub const THREADS: NonZeroUsize = match NonZeroUsize::new(8) {
+        Some(threads) => threads,
+        None => unreachable!(),
+    };
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options {
+            config: Config::default(),
+            trigger: Trigger::default(),
+            threads: Options::THREADS,
+        }
+    }
 }
 
 impl From<Config> for Options {
@@ -30,10 +52,14 @@ impl Options {
     ///
     /// The model knows no such setting.
     pub fn set(&mut self, model: Model, setting: &str) -> Result<(), Unknown> {
-        match (model, setting) {
+        let unknown = || Unknown::setting(model, setting);
+        let (name, value) = setting.split_once('=').unwrap_or((setting, ""));
+        let number = || value.parse().map_err(|_| unknown());
+        match (model, name) {
+            (Model::Pool, "threads") => self.threads = number()?,
             (Model::Epoll, "level") => self.trigger = Trigger::Level,
             (Model::Epoll, "edge") => self.trigger = Trigger::Edge,
-            _ => return Err(Unknown::setting(model, setting)),
+            _ => return Err(unknown()),
         }
         Ok(())
     }

@@ -73,11 +73,10 @@ impl PollBackend {
     pub fn new() -> io::Result<PollBackend> {
         let wake_up = WakeUp::new()?;
         let raw = wake_up.raw();
-        let nobody = Token::new(Token::MAX_INDEX + 1, 0);
         Ok(PollBackend {
             watched: Table::new(),
             set: vec![raw::watch(raw, PollFlags::IN)],
-            names: vec![Name { raw, token: nobody, interest: Interest::READABLE }],
+            names: vec![Name { raw, token: Token::NOBODY, interest: Interest::READABLE }],
             wake_up,
             closed: Vec::new(),
             start: WAKER + 1,

@@ -54,6 +54,7 @@ mod protocol;
 mod server;
 mod source;
 mod sources;
+mod starvation;
 mod table;
 mod timers;
 mod token;
@@ -84,4 +85,5 @@ pub use token_map::TokenMap;
 pub mod driver {
     pub use crate::handle::{Control, Remote};
     pub use crate::machine::{Environment, Machine, Step};
+    pub use crate::starvation::Starvation;
 }

@@ -23,9 +23,6 @@ pub(crate) struct Sources {
     left: Readiness,
 }
 
-/// The token of no source.
-const NOBODY: Token = Token::new(Token::MAX_INDEX + 1, 0);
-
 #[derive(Debug)]
 pub(crate) struct Watched {
     generation: u32,
@@ -63,7 +60,7 @@ impl Sources {
             reposts: Vec::new(),
             mark: Mark::Odd,
             counters: Arc::default(),
-            in_hand: NOBODY,
+            in_hand: Token::NOBODY,
             left: Readiness::EMPTY,
         }
     }
@@ -137,7 +134,7 @@ impl Sources {
 
     /// No source is in hand any more.
     pub(crate) fn let_go(&mut self) {
-        self.in_hand = NOBODY;
+        self.in_hand = Token::NOBODY;
     }
 
     #[inline]

@@ -133,6 +133,13 @@ impl Timers {
         }
     }
 
+    /// Takes out the earliest timer, if it is due at `now`, and returns it with its token.
+    pub fn take_due(&mut self, now: Tick) -> Option<(TimerId, Token)> {
+        let timer = self.earliest().filter(|place| place.deadline <= now)?.timer;
+        self.heap.pop();
+        Some((timer, self.take(timer)?))
+    }
+
     /// Takes a timer out and returns its token; `None` if it was cancelled or taken before.
     pub fn take(&mut self, timer: TimerId) -> Option<Token> {
         if self.pending.get(timer.slot())?.timer != timer {
@@ -198,6 +205,20 @@ mod tests {
         assert_eq!(timers.take(first), Some(token(1)));
         assert!(timers.cancel(second));
         assert_eq!(timers.take(second), None);
+        assert!(timers.is_empty());
+    }
+
+    #[test]
+    fn one_due_timer_is_taken_at_a_time() {
+        let mut timers = Timers::new();
+        let now = Tick::now();
+        let later = now.after(Duration::from_secs(1));
+        timers.insert(later, token(3));
+        timers.insert(now, token(1));
+        timers.insert(now, token(2));
+        let mut due = |now| timers.take_due(now).map(|(_, token)| token);
+        assert_eq!((due(now), due(now), due(now)), (Some(token(1)), Some(token(2)), None));
+        assert_eq!((due(later), due(later)), (Some(token(3)), None));
         assert!(timers.is_empty());
     }
 

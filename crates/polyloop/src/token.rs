@@ -25,6 +25,9 @@ impl Token {
     /// The largest number of sources that a loop can hold at once.
     pub const MAX_INDEX: usize = INDEX_MASK - 1;
 
+    /// The token of no source.
+    pub const NOBODY: Token = Token::new(Token::MAX_INDEX + 1, 0);
+
     /// Makes the token of slot `index` in its `generation`; bits that do not fit are cut.
     #[must_use]
     pub const fn new(index: usize, generation: u32) -> Token {

@@ -6,19 +6,24 @@ use std::net::TcpStream;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use anyhow::ensure;
 use serde::{Deserialize, Serialize};
 
 use super::child::Child;
 use super::plan::{Contestant, Scenario};
 use crate::control::{counted, Counters, Listening, Stats, SYSTEM_CALLS};
-use crate::load::{Phase, Report};
+use crate::load::{Messages, Phase, Report};
 use crate::process::{Memory, Usage};
+use crate::protocols::Builtin;
+use crate::units;
 
 /// What is the same for every measurement of a run.
 #[derive(Clone, Debug)]
 pub struct Conditions {
     /// This program, which is also the load generator.
     pub program: PathBuf,
+    /// What connections say.
+    pub protocol: Builtin,
     /// How long the measured phase makes new requests.
     pub duration: Duration,
     /// How long requests are made before it.
@@ -147,17 +152,20 @@ pub fn measure(
     let program = if own { &conditions.program } else { &contestant.program };
     let mut server = Child::start("server", program, &arguments)?;
     let listening: Listening = server.hear(PATIENCE)?;
-    one_request(&listening.listening).map_err(|error| format!("it does not echo: {error}"))?;
+    let protocol = conditions.protocol;
+    one_request(&listening.listening, protocol)
+        .map_err(|error| format!("it does not speak {protocol}: {error}"))?;
     let before: Memory = server.ask("memory", PATIENCE)?;
 
     let mut arguments = words(&[
         ("load", None),
         ("--target", Some(listening.listening.clone())),
+        ("--protocol", Some(protocol.to_string())),
         ("--connections", Some(scenario.connections.to_string())),
         ("--size", Some(scenario.size.to_string())),
-        ("--duration", Some(microseconds(conditions.duration))),
-        ("--warmup", Some(microseconds(conditions.warmup))),
-        ("--timeout", Some(microseconds(REQUEST))),
+        ("--duration", Some(units::microseconds(conditions.duration))),
+        ("--warmup", Some(units::microseconds(conditions.warmup))),
+        ("--timeout", Some(units::microseconds(REQUEST))),
         ("--control", None),
     ]);
     arguments.extend(if scenario.short {
@@ -197,12 +205,15 @@ pub fn measure(
     })
 }
 
-/// Makes one request of one byte and waits for the server to close after us.
-fn one_request(address: &str) -> std::io::Result<()> {
+/// Makes one request and waits for the server to close after us.
+fn one_request(address: &str, protocol: Builtin) -> anyhow::Result<()> {
+    let (request, expected) = Messages::new(protocol, 1, 0)?.exchange();
     let mut stream = TcpStream::connect(address)?;
     stream.set_read_timeout(Some(PATIENCE))?;
-    stream.write_all(b"?")?;
-    stream.read_exact(&mut [0])?;
+    stream.write_all(&request)?;
+    let mut answer = vec![0; expected.len()];
+    stream.read_exact(&mut answer)?;
+    ensure!(answer == expected, "it answered {:?}", String::from_utf8_lossy(&answer));
     stream.shutdown(std::net::Shutdown::Write)?;
     stream.read_to_end(&mut Vec::new())?;
     Ok(())
@@ -213,10 +224,6 @@ fn pin(processor: Option<usize>) -> Vec<String> {
         Some(processor) => words(&[("--pin", Some(processor.to_string()))]),
         None => Vec::new(),
     }
-}
-
-fn microseconds(time: Duration) -> String {
-    format!("{}us", time.as_micros())
 }
 
 /// Writes options and their values as the words of a command line.

@@ -24,6 +24,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use polyloop_models::Variant;
 
 use crate::process;
+use crate::protocols::{Builtin, Cost};
 use cell::{Cell, Conditions};
 use plan::Plan;
 use save::Setup;
@@ -35,6 +36,10 @@ pub struct Settings {
     pub models: Vec<Variant>,
     /// Other servers.
     pub peers: Vec<Contestant>,
+    /// What connections say.
+    pub protocol: Builtin,
+    /// What a request of [`Work`](crate::protocols::Work) takes.
+    pub cost: Cost,
     /// The names of the scenarios.
     pub scenarios: Vec<String>,
     /// How often everything is measured.
@@ -84,6 +89,7 @@ pub fn run(settings: &Settings) -> anyhow::Result<Results> {
         _ => (None, None),
     };
     let conditions = Conditions {
+        protocol: settings.protocol,
         program: std::env::current_exe().context("cannot find this program's own file")?,
         duration: settings.duration,
         warmup: settings.warmup,
@@ -98,6 +104,8 @@ pub fn run(settings: &Settings) -> anyhow::Result<Results> {
         started: now.to_string(),
         machine: process::machine(),
         setup: Setup {
+            protocol: settings.protocol,
+            cost: settings.cost,
             seed,
             rounds: settings.rounds,
             duration_s: settings.duration.as_secs_f64(),

@@ -1,11 +1,14 @@
 //! What stands beneath the table of a comparison: how to read it, and whatever spoils it.
 
+use std::time::Duration;
+
 use super::cell::{Measured, Outcome};
 use super::plan::again_name;
-use super::save::Results;
+use super::save::{Results, Setup};
 use super::summary::Row;
 use super::table::WIDTH;
 use crate::load::SATURATED;
+use crate::protocols::Builtin;
 use crate::statistics::{Ratio, Verdict, COVERAGE};
 use crate::units;
 
@@ -77,6 +80,7 @@ fn notes(results: &Results) -> Vec<String> {
     if results.scenarios.iter().any(|scenario| scenario.short) {
         notes.push(short_connections(results));
     }
+    notes.extend(protocol(setup));
     notes.push(placement(results));
     notes.extend(raised_limits(results));
     let machine = &results.machine;
@@ -121,10 +125,26 @@ fn saturation(results: &Results) -> Option<String> {
     ))
 }
 
+/// Says what was spoken, unless it was an echo.
+fn protocol(setup: &Setup) -> Option<String> {
+    let time = |time: Duration| units::time(time.as_nanos() as f64);
+    let (work, sleep) = (time(setup.cost.work), time(setup.cost.sleep));
+    Some(match setup.protocol {
+        Builtin::Echo => return None,
+        Builtin::Work => format!(
+            "Protocol work: each request takes {work} of processor time and {sleep} of sleep."
+        ),
+        other => format!("Protocol {other}."),
+    })
+}
+
 /// In a closed loop either the server or the load generator always has something to do, so
 /// that together they use a processor, or else something took it from them.
 fn starvation(results: &Results) -> Option<String> {
     const ENOUGH: f64 = 0.9;
+    if !results.setup.cost.sleep.is_zero() {
+        return None; // the server sleeps on purpose
+    }
     let places = places(results, |row| {
         let together = row.server_utilisation.zip(row.load_utilisation);
         together.is_some_and(|(server, load)| server + load < ENOUGH)

@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use super::Settings;
 use crate::cli::Usage;
+use crate::protocols::{Builtin, Cost};
+use crate::units;
 
 /// A kind of load.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,14 +51,14 @@ impl Scenario {
 
     /// Describes the scenario in one line.
     pub fn describe(&self) -> String {
-        let connections = crate::units::count(self.connections as u64);
+        let connections = units::count(self.connections as u64);
         let size = self.size;
         if self.short {
             format!("{connections} short connections at a time: connect, one request of {size} bytes, close")
         } else if self.active == self.connections {
             format!("{connections} connections, all active, messages of {size} bytes")
         } else {
-            let active = crate::units::count(self.active as u64);
+            let active = units::count(self.active as u64);
             format!("{connections} connections, {active} of them active, messages of {size} bytes")
         }
     }
@@ -74,13 +76,16 @@ pub struct Contestant {
 }
 
 impl Contestant {
-    fn model(model: &Variant) -> Self {
+    fn model(model: &Variant, protocol: Builtin, cost: Cost) -> Self {
         let name = model.to_string();
-        Contestant {
-            program: PathBuf::new(),
-            arguments: ["serve", "--model", &name, "--protocol", "echo"].map(str::to_owned).into(),
-            name,
+        let mut arguments =
+            ["serve", "--model", &name, "--protocol", protocol.name()].map(str::to_owned).to_vec();
+        for (option, time) in [("--work", cost.work), ("--sleep", cost.sleep)] {
+            if !time.is_zero() {
+                arguments.extend([option.to_owned(), units::microseconds(time)]);
+            }
         }
+        Contestant { name, program: PathBuf::new(), arguments }
     }
 }
 
@@ -104,7 +109,8 @@ impl Plan {
     ///
     /// A name that does not exist or stands there twice, or nothing to compare.
     pub fn new(settings: &Settings, seed: u64) -> Result<Self, Usage> {
-        let mut contestants: Vec<_> = settings.models.iter().map(Contestant::model).collect();
+        let model = |model| Contestant::model(model, settings.protocol, settings.cost);
+        let mut contestants: Vec<_> = settings.models.iter().map(model).collect();
         contestants.extend(settings.peers.iter().cloned());
         if let Some(twice) = first_twice(contestants.iter().map(|contestant| &contestant.name)) {
             return Err(Usage(format!("two contestants are called {twice}: name one differently")));
@@ -195,6 +201,8 @@ mod tests {
         Settings {
             models: vec![Model::Mio.into(), Model::Thread.into()],
             peers: Vec::new(),
+            protocol: Builtin::Echo,
+            cost: Cost::default(),
             scenarios: vec!["active".to_owned(), "short".to_owned()],
             rounds: 6,
             duration: Duration::from_secs(1),

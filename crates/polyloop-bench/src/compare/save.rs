@@ -10,6 +10,7 @@ use super::cell::{Cell, Outcome};
 use super::plan::{Contestant, Scenario};
 use super::summary::Row;
 use crate::process::Machine;
+use crate::protocols::{Builtin, Cost};
 
 /// The version of the file's layout.
 pub const FORMAT: u32 = 1;
@@ -46,6 +47,12 @@ pub struct Results {
 /// The conditions of a comparison.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Setup {
+    /// What connections said.
+    #[serde(default)]
+    pub protocol: Builtin,
+    /// What a request of [`Work`](crate::protocols::Work) took.
+    #[serde(default)]
+    pub cost: Cost,
     /// What the order of the measurements follows from.
     pub seed: u64,
     /// How many rounds were planned.

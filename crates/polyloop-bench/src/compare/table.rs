@@ -146,6 +146,7 @@ mod tests {
     use crate::control::{Counters, SYSTEM_CALLS};
     use crate::load::{Latency, Report};
     use crate::process::{Machine, Usage};
+    use crate::protocols::{Builtin, Cost};
 
     /// A round in which a request costs so many nanoseconds of processor time.
     fn measured(processor_ns: u64) -> Outcome {
@@ -201,6 +202,8 @@ mod tests {
                 processors: 2,
             },
             setup: Setup {
+                protocol: Builtin::Echo,
+                cost: Cost::default(),
                 seed: 1,
                 rounds,
                 duration_s: 0.4,

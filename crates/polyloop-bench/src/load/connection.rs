@@ -1,5 +1,5 @@
-//! One connection of the load generator: sends a message, checks that the same bytes come
-//! back, and says when they have.
+//! One connection of the load generator: sends a request, checks every byte of the answer, and
+//! says when it is complete.
 
 use std::fmt;
 use std::io::{self, Read, Write};
@@ -10,15 +10,14 @@ use mio::{Interest, Registry, Token};
 use polyloop::Address;
 use socket2::{Domain, SockAddr, Socket, Type};
 
-use super::contents::Contents;
+use super::messages::{Messages, Which};
 use crate::process::{connect_goes_on, SHORT_READ_EMPTIES};
 
-/// What the connections of one load generator share: the size and the contents of messages,
-/// and the two buffers that all of them use in turn.
+/// What the connections of one load generator share: what they say, and the two buffers that all
+/// of them use in turn.
 #[derive(Debug)]
 pub(super) struct Wire {
-    pub(super) contents: Contents,
-    pub(super) size: usize,
+    pub(super) messages: Messages,
     received: Box<[u8]>,
     expected: Box<[u8]>,
 }
@@ -26,10 +25,9 @@ pub(super) struct Wire {
 impl Wire {
     const BUFFER: usize = 64 * 1024;
 
-    pub(super) fn new(contents: Contents, size: usize) -> Self {
+    pub(super) fn new(messages: Messages) -> Self {
         Wire {
-            contents,
-            size,
+            messages,
             received: vec![0; Self::BUFFER].into(),
             expected: vec![0; Self::BUFFER].into(),
         }
@@ -64,12 +62,12 @@ pub(super) struct Connection {
     stream: TcpStream,
     number: u32,
     sequence: u32,
-    /// Bytes of the present message that were sent.
+    /// Bytes of the present request that were sent.
     sent: usize,
-    /// Bytes of the present message that came back.
+    /// Bytes of its answer that came back.
     received: usize,
     established: bool,
-    /// A request has begun and its echo is not complete.
+    /// A request has begun and its answer is not complete.
     pub(super) busy: bool,
     /// When the present request began, in nanoseconds of the run's clock.
     pub(super) began: u64,
@@ -124,9 +122,14 @@ impl Connection {
         registry.register(&mut self.stream, token, interest)
     }
 
-    /// Says whether the present message has been sent to its end.
+    /// Says whether the present request has been sent to its end.
     pub(super) fn is_sent(&self, wire: &Wire) -> bool {
-        self.sent == wire.size
+        self.sent == wire.messages.request_length()
+    }
+
+    /// The present request.
+    fn which(&self) -> Which {
+        (self.number, self.sequence)
     }
 
     /// Begins the next request and sends what the kernel takes of it.
@@ -141,7 +144,7 @@ impl Connection {
         self.send(wire)
     }
 
-    /// Goes on after an event; true when it completed the echo of the present request.
+    /// Goes on after an event; true when it completed the answer to the present request.
     pub(super) fn advance(
         &mut self,
         readable: bool,
@@ -157,7 +160,7 @@ impl Connection {
             }
         }
         let was_busy = self.busy;
-        if self.busy && writable && self.sent < wire.size {
+        if self.busy && writable && !self.is_sent(wire) {
             self.send(wire)?;
         }
         if readable {
@@ -167,10 +170,11 @@ impl Connection {
     }
 
     fn send(&mut self, wire: &mut Wire) -> Result<(), Fault> {
-        while self.sent < wire.size {
-            let length = (wire.size - self.sent).min(wire.expected.len());
+        while !self.is_sent(wire) {
+            let left = wire.messages.request_length() - self.sent;
+            let length = left.min(wire.expected.len());
             let piece = &mut wire.expected[..length];
-            wire.contents.fill(self.number, self.sequence, self.sent, piece);
+            wire.messages.fill_request(self.which(), self.sent, piece);
             match self.stream.write(piece) {
                 Ok(0) => return Err(self.broken("took nothing that was written")),
                 Ok(taken) => {
@@ -200,18 +204,18 @@ impl Connection {
                 Err(error) => return Err(self.broken(&error.to_string())),
             };
             self.established = true;
-            let outstanding = if self.busy { self.sent - self.received } else { 0 };
-            if length > outstanding {
+            let answerable =
+                if self.busy { wire.messages.answerable(self.sent) } else { self.received };
+            let surplus = (self.received + length).saturating_sub(answerable);
+            if surplus > 0 {
                 return Err(Fault::Wrong(format!(
-                    "connection {}, request {}: {} bytes more came back than were sent",
-                    self.number,
-                    self.sequence,
-                    length - outstanding
+                    "connection {}, request {}: {surplus} bytes more came back than were asked for",
+                    self.number, self.sequence,
                 )));
             }
             self.check(length, wire)?;
             self.received += length;
-            if self.received == wire.size {
+            if self.received == wire.messages.answer_length() {
                 self.busy = false;
             }
             if SHORT_READ_EMPTIES && length < wire.received.len() {
@@ -223,7 +227,7 @@ impl Connection {
     /// Compares what was received with what it must be.
     fn check(&self, length: usize, wire: &mut Wire) -> Result<(), Fault> {
         let expected = &mut wire.expected[..length];
-        wire.contents.fill(self.number, self.sequence, self.received, expected);
+        wire.messages.fill_answer(self.which(), self.received, expected);
         if *expected == wire.received[..length] {
             return Ok(());
         }
@@ -247,7 +251,10 @@ impl Connection {
         }
         Fault::TimedOut(format!(
             "connection {}, request {}: no answer in time, {} of {} bytes had come back",
-            self.number, self.sequence, self.received, wire.size
+            self.number,
+            self.sequence,
+            self.received,
+            wire.messages.answer_length()
         ))
     }
 

@@ -1,5 +1,7 @@
 //! What the messages consist of: bytes that follow from the connection and the number of
-//! the request, so that an echo can be checked to the last byte without keeping a copy.
+//! the request, so that an answer can be checked to the last byte without keeping a copy.
+
+use super::messages::Which;
 
 /// The contents of every message of a run.
 #[derive(Clone, Copy, Debug)]
@@ -13,7 +15,7 @@ impl Contents {
     }
 
     /// Writes the bytes from `offset` on of one message into `out`.
-    pub(super) fn fill(&self, connection: u32, sequence: u32, offset: usize, out: &mut [u8]) {
+    pub(super) fn fill(&self, (connection, sequence): Which, offset: usize, out: &mut [u8]) {
         let message = mix(self.seed ^ (u64::from(connection) << 32 | u64::from(sequence)));
         let mut index = (offset / 8) as u64;
         let skip = offset % 8;
@@ -55,11 +57,11 @@ mod tests {
     fn a_message_reads_the_same_in_any_pieces() {
         let contents = Contents::new(1);
         let mut whole = [0; 100];
-        contents.fill(3, 17, 0, &mut whole);
+        contents.fill((3, 17), 0, &mut whole);
         for start in 0..100 {
             for end in start..=100 {
                 let mut piece = vec![0; end - start];
-                contents.fill(3, 17, start, &mut piece);
+                contents.fill((3, 17), start, &mut piece);
                 assert_eq!(piece, whole[start..end], "{start}..{end}");
             }
         }
@@ -73,7 +75,7 @@ mod tests {
             for connection in 0..100 {
                 for sequence in 0..100 {
                     let mut head = [0; 8];
-                    contents.fill(connection, sequence, 0, &mut head);
+                    contents.fill((connection, sequence), 0, &mut head);
                     assert!(seen.insert(head), "{seed} {connection} {sequence}");
                 }
             }

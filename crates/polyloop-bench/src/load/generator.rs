@@ -11,7 +11,7 @@ use mio::{Events, Interest, Poll, Token};
 use polyloop::Address;
 
 use super::connection::{source, Connection, Fault, Wire};
-use super::contents::Contents;
+use super::messages::Messages;
 use super::pace::Pace;
 use super::report::{Errors, Latency, Report, SATURATED};
 use super::Settings;
@@ -27,7 +27,7 @@ const TICK: u64 = 100_000_000;
 
 /// What one phase came to.
 pub(super) struct Window {
-    /// Nanoseconds from its start to its last echo.
+    /// Nanoseconds from its start to its last answer.
     elapsed: u64,
     /// Open loop: fewer than 99 % of the requests that were due were made.
     missed_rate: bool,
@@ -62,19 +62,20 @@ pub(super) struct Generator<'a> {
     answered: bool,
     /// Short connections are not tried any more.
     gave_up: bool,
-    /// When the last echo was complete.
-    last_echo: u64,
+    /// When the last answer was complete.
+    last_answer: u64,
 }
 
 impl<'a> Generator<'a> {
     pub(super) fn new(settings: &'a Settings) -> anyhow::Result<Self> {
+        let Settings { protocol, size, seed, .. } = *settings;
         // Up to an hour at three digits: fixed bounds, so that recording never allocates.
         let histogram = Histogram::<u64>::new_with_bounds(1, 3_600_000_000_000, 3)?;
         Ok(Generator {
             settings,
             clock: Instant::now(),
             poll: Poll::new().context("cannot make an event queue")?,
-            wire: Wire::new(Contents::new(settings.seed), settings.size),
+            wire: Wire::new(Messages::new(protocol, size, seed)?),
             slots: (0..settings.connections).map(|_| Slot::default()).collect(),
             under_way: 0,
             opened: 0,
@@ -86,7 +87,7 @@ impl<'a> Generator<'a> {
             failures: 0,
             answered: false,
             gave_up: false,
-            last_echo: 0,
+            last_answer: 0,
         })
     }
 
@@ -155,7 +156,7 @@ impl<'a> Generator<'a> {
             self.settings.rate,
             self.settings.active,
         );
-        self.last_echo = start;
+        self.last_answer = start;
         for slot in &mut self.slots {
             slot.begun = 0;
         }
@@ -203,7 +204,7 @@ impl<'a> Generator<'a> {
             }
         }
         bar.finish_and_clear();
-        Ok(Window { elapsed: self.last_echo - start, missed_rate: pace.missed() })
+        Ok(Window { elapsed: self.last_answer - start, missed_rate: pace.missed() })
     }
 
     /// No connection is left that could make a request.
@@ -270,7 +271,7 @@ impl<'a> Generator<'a> {
         connection.register(self.poll.registry(), Token(index), interest).map_err(Fault::Connect)
     }
 
-    /// Lets a connection go on after an event; true when that completed an echo.
+    /// Lets a connection go on after an event; true when that completed an answer.
     fn advance(&mut self, event: &mio::event::Event) -> bool {
         let index = event.token().0;
         let Some(connection) = &mut self.slots[index].connection else {
@@ -288,7 +289,7 @@ impl<'a> Generator<'a> {
                 true
             }
             Err(fault) => {
-                // A fault may follow the last byte of an echo: too many of them.
+                // A fault may follow the last byte of an answer: too many of them.
                 self.under_way -= usize::from(was_busy && !connection.busy);
                 self.fail(index, &fault);
                 false
@@ -296,12 +297,12 @@ impl<'a> Generator<'a> {
         }
     }
 
-    /// Notes a complete echo; a short connection is closed with it.
+    /// Notes a complete answer; a short connection is closed with it.
     fn record(&mut self, index: usize, now: u64) {
         let slot = &mut self.slots[index];
         let Some(connection) = &slot.connection else { return };
         self.requests += 1;
-        self.last_echo = now;
+        self.last_answer = now;
         self.latency.saturating_record(now - connection.intended);
         if self.settings.rate.is_some() {
             self.uncorrected.saturating_record(now - connection.began);
@@ -365,6 +366,7 @@ impl<'a> Generator<'a> {
         let share = |part: f64| if seconds > 0.0 { part / seconds } else { 0.0 };
         let utilisation = processor_ns.map(|used| share(used as f64 / 1e9));
         Report {
+            protocol: settings.protocol,
             requests: self.requests,
             seconds,
             requests_per_second: share(self.requests as f64),

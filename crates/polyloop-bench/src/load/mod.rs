@@ -12,9 +12,11 @@
 mod connection;
 mod contents;
 mod generator;
+mod messages;
 mod pace;
 mod report;
 
+pub(crate) use messages::Messages;
 pub use report::{Errors, Latency, Report, SATURATED};
 
 use std::time::Duration;
@@ -24,6 +26,7 @@ use polyloop::Address;
 use serde::{Deserialize, Serialize};
 
 use crate::control::Gate;
+use crate::protocols::Builtin;
 use crate::{process, units};
 use generator::Generator;
 
@@ -32,11 +35,14 @@ use generator::Generator;
 pub struct Settings {
     /// Where the server listens.
     pub target: Address,
+    /// What it speaks.
+    pub protocol: Builtin,
     /// How many connections are held at the same time.
     pub connections: usize,
     /// How many of them make requests; the others have made one and are silent.
     pub active: usize,
-    /// The length of a message in bytes, at least one.
+    /// The length of a message in bytes, at least one: of what comes back to its sender, without
+    /// what a protocol adds around it.
     pub size: usize,
     /// How long the measured phase makes new requests.
     pub duration: Duration,
@@ -46,7 +52,7 @@ pub struct Settings {
     pub warmup: Duration,
     /// Open loop: so many requests a second, whether or not the server keeps up.
     pub rate: Option<f64>,
-    /// One request a connection: connect, request, echo, close.
+    /// One request a connection: connect, request, answer, close.
     pub short: bool,
     /// How long a request may take before its connection counts as failed.
     pub timeout: Duration,
@@ -81,7 +87,8 @@ const OWN_DESCRIPTORS: u64 = 16;
 ///
 /// # Errors
 ///
-/// Too few descriptors, a processor that cannot be pinned to, no connection at all, or a
+/// A size that the protocol does not take ([`Usage`](crate::cli::Usage)), too few descriptors, a
+/// processor that cannot be pinned to, no connection at all, or a
 /// failure of the system's event queue. Failures of single connections are in the report.
 pub fn run(settings: &Settings, gate: &Gate) -> anyhow::Result<Report> {
     if let Some(processor) = settings.pin {

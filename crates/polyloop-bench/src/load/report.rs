@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
+use crate::protocols::Builtin;
 use crate::units;
 
 /// The share of one processor above which the load generator itself was the limit.
@@ -13,13 +14,16 @@ pub const SATURATED: f64 = 0.95;
 /// What a load run found.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Report {
-    /// Requests whose echo came back complete and right.
+    /// What was spoken.
+    #[serde(default)]
+    pub protocol: Builtin,
+    /// Requests whose answer came back complete and right.
     pub requests: u64,
-    /// From the first request to the last echo, in seconds.
+    /// From the first request to the last answer, in seconds.
     pub seconds: f64,
     /// Requests a second.
     pub requests_per_second: f64,
-    /// Closed loop: from sending a request to its complete echo. Open loop: from the moment
+    /// Closed loop: from sending a request to its complete answer. Open loop: from the moment
     /// at which it should have been sent. Short connections: from `connect` on.
     pub latency: Latency,
     /// Open loop only: from the moment at which the request was really sent. It hides the
@@ -131,7 +135,7 @@ impl Report {
         )?;
         let name = match (self.rate, &self.closes_first) {
             (Some(_), _) => "latency from the intended time",
-            (None, Some(_)) => "latency from connect to echo",
+            (None, Some(_)) => "latency from connect to answer",
             (None, None) => "latency",
         };
         writeln!(out, "{}", quantiles(name, &self.latency))?;

@@ -1,13 +1,17 @@
 //! Servers of every kind to load, and the program to load them with.
 
-use std::io::{Read, Write};
+#![allow(dead_code)] // no test uses all of it
+
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
+
+use polyloop_bench::control::Listening;
 
 /// How the program ended.
 #[derive(Debug)]
@@ -28,6 +32,60 @@ pub(crate) fn polyloop(arguments: &[&str]) -> Ended {
         code: output.status.code(),
         stdout: String::from_utf8(output.stdout).unwrap(),
         stderr: String::from_utf8(output.stderr).unwrap(),
+    }
+}
+
+/// A `polyloop serve` that runs; it ends with this.
+pub(crate) struct Serving {
+    pub(crate) address: SocketAddr,
+    process: Child,
+}
+
+impl Serving {
+    /// Starts a server; `None` if this system lacks its model, which is printed.
+    pub(crate) fn start(arguments: &[&str]) -> Option<Self> {
+        let mut process = Command::new(env!("CARGO_BIN_EXE_polyloop"))
+            .args(["serve", "--listen", "127.0.0.1:0", "--control"])
+            .args(arguments)
+            .env("RUST_LOG", "warn")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        if line.is_empty() {
+            let output = process.wait_with_output().unwrap();
+            let reason = String::from_utf8(output.stderr).unwrap();
+            // What a system can't do has a reason, and anything else is a failure.
+            assert!(reason.contains("only"), "{arguments:?}: {reason}");
+            println!("SKIPPED: {arguments:?}: {}", reason.trim());
+            return None;
+        }
+        let listening: Listening = serde_json::from_str(&line).unwrap();
+        Some(Serving { address: listening.listening.parse().unwrap(), process })
+    }
+
+    /// The port that it listens on.
+    pub(crate) fn port(&self) -> String {
+        self.address.port().to_string()
+    }
+
+    /// Ends the server and returns what it logged.
+    pub(crate) fn end(mut self) -> String {
+        drop(self.process.stdin.take());
+        let mut log = String::new();
+        self.process.stderr.take().unwrap().read_to_string(&mut log).unwrap();
+        log
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        // The end of its input ends it.
+        drop(self.process.stdin.take());
+        let _ = self.process.wait();
     }
 }
 

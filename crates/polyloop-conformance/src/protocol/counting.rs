@@ -31,7 +31,7 @@ pub fn a_request_costs_what_it_must(scene: &Scene) {
     assert!(counts.system_calls() >= 2 * REQUESTS, "{counts:?}");
     match scene.model {
         // Exactly two calls a request, and one for the end.
-        Model::Thread => {
+        Model::Iterative | Model::Thread | Model::Pool => {
             assert_eq!(counts.reads, REQUESTS + 1, "{counts:?}");
             assert_eq!((counts.turns, counts.other_calls), (0, 0), "{counts:?}");
         }

@@ -49,6 +49,7 @@ macro_rules! with_protocol_scenarios {
                 timers_come_in_order
                 a_timer_may_set_another
                 a_timer_goes_with_its_connection
+                a_timer_interrupts_a_stream_without_end
 
                 another_thread_may_send
                 several_threads_may_send
@@ -96,6 +97,7 @@ macro_rules! with_protocol_scenarios {
             }
             unix {
                 out_of_descriptors_and_recovering
+                without_a_descriptor_left_a_server_can_be_stopped
                 a_unix_socket_is_served
                 descriptors_passed_over_a_unix_socket
             }

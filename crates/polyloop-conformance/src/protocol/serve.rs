@@ -2,11 +2,13 @@
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 
 use polyloop::{Closed, Config, Connection, Counts, Protocol, ServerHandle, TimerId};
+use polyloop_models::Options;
 
 use super::client::Client;
 use super::{Company, Scene};
@@ -50,7 +52,7 @@ impl Scene {
         let lively = self.company == Company::Lively;
         let companion_to_come = AtomicBool::new(lively);
         let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        let server = self.model.bind(any, config, move |peer| {
+        let server = self.model.bind(any, options(config), move |peer| {
             // The companion connects before anybody else knows the port.
             let protocol = (!companion_to_come.swap(false, Ordering::Relaxed)).then(&make);
             Watched::new(protocol, peer.ip().expect("TCP"), &witness)
@@ -64,6 +66,15 @@ impl Scene {
             lively,
         }
     }
+}
+
+/// More connections at once than any scenario has: what a pool does beyond that is its own test.
+pub(super) const THREADS: usize = 100;
+
+fn options(config: Config) -> Options {
+    let mut options = Options::from(config);
+    options.threads = NonZeroUsize::new(THREADS).expect("it is not zero");
+    options
 }
 
 /// A server that listens, and does not run yet.

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use polyloop::{Closed, Connection, Protocol, TimerId};
 
+use super::protocols::Stream;
 use super::Scene;
 
 const STEP: Duration = Duration::from_millis(20);
@@ -150,5 +151,32 @@ pub fn a_timer_goes_with_its_connection(scene: &Scene) {
         staying.exchange(b"another");
     }
     drop(staying);
+    served.stop();
+}
+
+/// A protocol that always has more to send, to a peer who takes all of it, hears of its timers.
+pub fn a_timer_interrupts_a_stream_without_end(scene: &Scene) {
+    struct Program(Stream);
+
+    impl Protocol for Program {
+        fn received(&mut self, connection: &mut Connection<'_>, input: &[u8]) -> usize {
+            connection.set_timer(STEP);
+            self.0.received(connection, input)
+        }
+
+        fn drained(&mut self, connection: &mut Connection<'_>) {
+            self.0.drained(connection);
+        }
+
+        fn timer(&mut self, connection: &mut Connection<'_>, _: TimerId) {
+            connection.close();
+        }
+    }
+
+    let served = scene.serve(|| Program(Stream::without_end()));
+    let mut client = served.connect();
+    client.send(b"go");
+    client.read_to_any_end();
+    assert_eq!(client.reason(), Closed::Finished);
     served.stop();
 }

@@ -8,9 +8,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::outbox::Outbox;
-use super::Member;
+use super::{Member, Phase};
 use crate::machine::{Environment, Machine, Step};
-use crate::{Closed, Config, Connection, Handle, Peer, Protocol, Tick, TimerId, Timers, Token};
+use crate::{Closed, Config, Connection, Handle, Peer, Protocol, Tick, Timers, Token};
 
 /// What one read takes at most.
 const BUFFER: usize = 16 * 1024;
@@ -99,7 +99,6 @@ impl<P: Protocol> Driven<'_, P> {
             self.member.stream.set_write_timeout(Some(limit)).map_err(failed)?;
         }
         let mut buffer = vec![0; BUFFER];
-        let mut due = Vec::new();
         self.tell(Machine::opened);
         self.settle()?;
         loop {
@@ -108,11 +107,9 @@ impl<P: Protocol> Driven<'_, P> {
             } else {
                 self.wait()?;
             }
-            if !self.timers.is_empty() {
-                self.timers.collect_due(self.now, &mut due);
-                for timer in due.drain(..) {
-                    self.fire(timer)?;
-                }
+            while self.tell_due_timer() {
+                self.settle()?;
+                self.check_drain();
             }
         }
     }
@@ -132,7 +129,7 @@ impl<P: Protocol> Driven<'_, P> {
         match read {
             Ok(0) => {
                 self.check_ends()?;
-                if self.member.draining.load(Ordering::SeqCst) && self.machine.is_quiet() {
+                if self.member.phase() == Phase::Draining && self.machine.is_quiet() {
                     return self.drained();
                 }
                 self.tell(Machine::ended);
@@ -195,7 +192,8 @@ impl<P: Protocol> Driven<'_, P> {
             // A peer that sends a message in drops leaves no read time to run out.
             self.check_deadline()?;
         }
-        self.check_drain()
+        self.check_drain();
+        Ok(())
     }
 
     /// Waits while there is nothing to read: the input is at its end, or the protocol paused it.
@@ -211,14 +209,15 @@ impl<P: Protocol> Driven<'_, P> {
         self.check_deadline()
     }
 
-    fn fire(&mut self, timer: TimerId) -> Ended {
-        if self.timers.take(timer).is_some() {
-            self.member.counters.timers.add(1);
-            self.tell(|connection, protocol| Machine::timer(connection, protocol, timer));
-            self.settle()?;
-            self.check_drain()?;
+    /// Tells the protocol of one timer that is due, and says whether there was any.
+    fn tell_due_timer(&mut self) -> bool {
+        if self.timers.is_empty() {
+            return false;
         }
-        Ok(())
+        let Some((timer, _)) = self.timers.take_due(self.now) else { return false };
+        self.member.counters.timers.add(1);
+        self.tell(|connection, protocol| Machine::timer(connection, protocol, timer));
+        true
     }
 
     fn tell<T>(&mut self, tell: impl FnOnce(&mut Connection<'_>, &mut P) -> T) -> T {
@@ -280,6 +279,8 @@ impl<P: Protocol> Driven<'_, P> {
             }
             self.now = Tick::now();
             self.check_ends()?;
+            // A protocol that always has more to send is interrupted by its timers all the same.
+            self.tell_due_timer();
         }
     }
 
@@ -307,20 +308,20 @@ impl<P: Protocol> Driven<'_, P> {
 
     /// Whether somebody else ended the connection.
     fn check_ends(&self) -> Ended {
-        if self.member.stopped.load(Ordering::SeqCst) {
-            let overdue = self.member.overdue.load(Ordering::SeqCst);
-            return Err(if overdue { Closed::Drained } else { Closed::Stopped });
-        }
-        match self.outbox.get() {
-            Some(outbox) => outbox.check(),
-            None => Ok(()),
+        match self.member.phase() {
+            Phase::Stopped => Err(Closed::Stopped),
+            Phase::Overdue => Err(Closed::Drained),
+            Phase::Running | Phase::Draining => match self.outbox.get() {
+                Some(outbox) => outbox.check(),
+                None => Ok(()),
+            },
         }
     }
 
     /// As [`check_ends`](Self::check_ends), for a connection that has nothing to read.
     fn check_idle_ends(&self) -> Ended {
         self.check_ends()?;
-        if self.member.draining.load(Ordering::SeqCst) && self.machine.is_quiet() {
+        if self.member.phase() == Phase::Draining && self.machine.is_quiet() {
             return self.drained();
         }
         Ok(())
@@ -335,16 +336,15 @@ impl<P: Protocol> Driven<'_, P> {
     }
 
     /// A drain ends the connection between two messages, and wakes it only there.
-    fn check_drain(&self) -> Ended {
+    fn check_drain(&self) {
         let busy = !self.machine.is_quiet();
         if self.member.busy.load(Ordering::Relaxed) != busy {
             self.member.busy.store(busy, Ordering::SeqCst);
-            if !busy && self.member.draining.load(Ordering::SeqCst) {
+            if !busy && self.member.phase() == Phase::Draining {
                 // What has come is still read; then `read` says that there is no more.
                 let _ = self.member.stream.shutdown(Shutdown::Read);
             }
         }
-        Ok(())
     }
 
     /// Makes the receive timeout as short as the nearest deadline asks.

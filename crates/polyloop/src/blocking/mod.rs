@@ -1,23 +1,25 @@
 //! The blocking driver: a thread sits in `read` itself, one for each connection it serves.
 
 mod drive;
+mod entrance;
 mod outbox;
 
 use std::fmt;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpStream};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::net::{Shutdown, TcpStream};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, Thread};
-use std::time::Duration;
 
 use slab::Slab;
-use socket2::{Domain, SockAddr, Socket, Type};
 
 use crate::handle::Control;
+use crate::starvation::Starvation;
 use crate::{
-    Address, Closed, Config, Counters, Counts, Listener, Peer, Protocol, ServerHandle, Tick,
+    Closed, Config, Counter, Counters, Counts, Listener, Peer, Protocol, ServerHandle, Tick,
 };
+
+pub use entrance::Entrance;
 
 /// What the threads of a server share that block in their calls: limits, the list of connections,
 /// and what was counted.
@@ -27,52 +29,57 @@ use crate::{
 /// deadlines are the socket's own timeouts, which are changed only when the nearest deadline moves
 /// nearer.
 pub struct Service<F> {
-    config: Config,
     factory: F,
     shared: Arc<Shared>,
 }
 
 struct Shared {
+    config: Config,
     roster: Mutex<Roster>,
     /// The roster or the phase has changed.
     changed: Condvar,
-    /// Where a sleeping `accept` can be reached, to wake it.
-    addresses: Mutex<Vec<Address>>,
 }
 
 #[derive(Default)]
 struct Roster {
     members: Slab<Arc<Member>>,
-    /// Connections that are being accepted or served, which is what the limit counts.
+    /// Connections that were accepted and have not ended, which is what the limit counts.
     taken: usize,
     /// What connections counted that have ended, and acceptors.
     ended: Counts,
     phase: Phase,
+    /// Where acceptors may sleep.
+    entrances: Vec<Arc<Entrance>>,
+    starvation: Starvation,
 }
 
-/// Where a server stands on its way to the end.
+/// Where a server, and each of its connections, stands on its way to the end.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 enum Phase {
     #[default]
     Running,
+    /// A connection is to end when it is in the middle of nothing.
     Draining,
-    /// The time of a drain is up.
+    /// It is to end, because it has drained for long enough.
     Overdue,
+    /// It is to end.
     Stopped,
+}
+
+impl Phase {
+    const ALL: [Phase; 4] = [Phase::Running, Phase::Draining, Phase::Overdue, Phase::Stopped];
 }
 
 /// A connection that is being served.
 struct Member {
     stream: TcpStream,
     counters: Counters,
+    /// Attempts to write of those who hold the lock of the connection's outbox.
+    shared_writes: Counter,
     /// The thread that serves it, to be unparked when it is to end.
     thread: Thread,
-    /// The server drains: the connection is to end when it is in the middle of nothing.
-    draining: AtomicBool,
-    /// The server stops: the connection is to end,
-    stopped: AtomicBool,
-    /// because it has drained for long enough.
-    overdue: AtomicBool,
+    /// A [`Phase`].
+    phase: AtomicU8,
     /// The connection is in the middle of a message, and not to be woken by a drain.
     busy: AtomicBool,
 }
@@ -83,191 +90,177 @@ impl Shared {
         self.roster.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn advance(&self, phase: Phase) {
+    fn wait<'a>(&self, roster: MutexGuard<'a, Roster>) -> MutexGuard<'a, Roster> {
+        self.changed.wait(roster).unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Goes on to a later phase, and says whether it is one.
+    fn advance(&self, phase: Phase) -> bool {
         let mut roster = self.roster();
         if roster.phase >= phase {
-            return;
+            return false;
         }
-        let was_running = roster.phase == Phase::Running;
         roster.phase = phase;
         for (_, member) in &roster.members {
-            member.end(phase);
+            member.advance(phase);
         }
+        let entrances = std::mem::take(&mut roster.entrances);
         drop(roster);
         self.changed.notify_all();
-        if !was_running {
-            return; // nobody accepts any more, and the addresses may be another's
+        for entrance in entrances {
+            entrance.close();
         }
-        let addresses = self.addresses.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        for address in addresses {
-            // `accept` has no timeout and no waker: a connection ends its wait on every system.
-            let _ = call(&address);
+        true
+    }
+
+    /// Ends a drain that takes too long.
+    fn watch_drain(&self) {
+        let deadline = Tick::now().after(self.config.drain);
+        let mut roster = self.roster();
+        while roster.phase == Phase::Draining && roster.taken > 0 {
+            let left = deadline.since(Tick::now());
+            if left.is_zero() {
+                drop(roster);
+                self.advance(Phase::Overdue);
+                return;
+            }
+            let waited = self.changed.wait_timeout(roster, left);
+            roster = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
     }
-}
-
-/// Connects to an address that is listened on.
-fn call(address: &Address) -> io::Result<()> {
-    let (domain, address) = match address {
-        Address::Ip(address) => (Domain::for_address(*address), reachable(*address).into()),
-        Address::Unix(path) => (Domain::UNIX, SockAddr::unix(path)?),
-    };
-    let socket = Socket::new(domain, Type::STREAM, None)?;
-    socket.connect_timeout(&address, Duration::from_secs(1))
-}
-
-/// An address to connect to, of one that was listened on.
-fn reachable(mut address: SocketAddr) -> SocketAddr {
-    if address.ip().is_unspecified() {
-        address.set_ip(match address.ip() {
-            IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
-            IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
-        });
-    }
-    address
 }
 
 impl Member {
-    fn end(&self, phase: Phase) {
+    fn phase(&self) -> Phase {
+        Phase::ALL[usize::from(self.phase.load(Ordering::SeqCst))]
+    }
+
+    /// Takes no lock and allocates nothing.
+    fn advance(&self, phase: Phase) {
+        self.phase.fetch_max(phase as u8, Ordering::SeqCst);
         // Paired with `drive`, which says that it is no longer busy and then looks whether it is to
         // end: of the two stores one comes first, so that one of the two sides acts.
         let half = match phase {
             Phase::Running => return,
-            Phase::Draining => {
-                self.draining.store(true, Ordering::SeqCst);
-                if self.busy.load(Ordering::SeqCst) {
-                    return;
-                }
-                // What has come is still read; then `read` says that there is no more.
-                Shutdown::Read
-            }
-            Phase::Overdue | Phase::Stopped => {
-                self.overdue.store(phase == Phase::Overdue, Ordering::SeqCst);
-                self.stopped.store(true, Ordering::SeqCst);
-                Shutdown::Both
-            }
+            Phase::Draining if self.busy.load(Ordering::SeqCst) => return,
+            // What has come is still read; then `read` says that there is no more.
+            Phase::Draining => Shutdown::Read,
+            Phase::Overdue | Phase::Stopped => Shutdown::Both,
         };
         // A socket that is closed already needs no wake.
         let _ = self.stream.shutdown(half);
         self.thread.unpark();
+    }
+
+    fn counts(&self) -> Counts {
+        let mut counts = self.counters.snapshot();
+        counts.writes += self.shared_writes.get();
+        counts
     }
 }
 
 impl<F> Service<F> {
     /// Describes what is served: `factory` makes the protocol of each connection.
     pub fn new(config: Config, factory: F) -> Service<F> {
-        let shared = Arc::new(Shared {
-            roster: Mutex::default(),
-            changed: Condvar::new(),
-            addresses: Mutex::default(),
-        });
-        Service { config, factory, shared }
-    }
-
-    /// The limits.
-    pub fn config(&self) -> &Config {
-        &self.config
+        let shared = Shared { config, roster: Mutex::default(), changed: Condvar::new() };
+        Service { factory, shared: Arc::new(shared) }
     }
 
     /// Makes a handle, with which any thread ends the server and sees what it counts.
     #[must_use]
     pub fn handle(&self) -> ServerHandle {
-        ServerHandle::new(Arc::clone(&self.shared) as Arc<dyn Control>)
+        ServerHandle::new(Arc::new(Remote(Arc::clone(&self.shared))))
+    }
+
+    /// Makes a listener one that the end of the server wakes.
+    ///
+    /// # Errors
+    ///
+    /// There are no descriptors left.
+    pub fn entrance(&self, listener: Listener) -> io::Result<Arc<Entrance>> {
+        let entrance = Arc::new(Entrance::new(listener)?);
+        self.shared.roster().entrances.push(Arc::clone(&entrance));
+        Ok(entrance)
     }
 
     /// Accepts a connection, waiting for one and, before that, for room under the connection
     /// limit. `None` if the server is to end.
     ///
-    /// Out of descriptors or of memory, it says so in the log when that begins, rests for a
+    /// Out of descriptors or of memory, it says so in the log, once a minute at most, rests for a
     /// moment and tries again.
-    pub fn accept(&self, listener: &Listener) -> Option<(TcpStream, Peer)> {
-        let mut starved = false;
+    pub fn accept(&self, entrance: &Entrance) -> Option<(TcpStream, Peer)> {
+        let listener = entrance.listener()?;
+        let mut accepted = None;
+        let mut roster = self.shared.roster();
         loop {
-            drop(self.wait_for_room(self.shared.roster())?);
-            let accepted = listener.accept();
-            let mut roster = self.shared.roster();
-            roster.ended.accepts += 1;
+            // Once more when there is somebody: another acceptor may have taken the last place.
+            while roster.phase == Phase::Running && self.is_full(&roster) {
+                roster = self.shared.wait(roster);
+            }
             if roster.phase != Phase::Running {
+                drop(accepted);
+                self.leave(entrance, roster);
                 return None;
             }
-            let error = match accepted {
-                Ok(accepted) => {
-                    // Another acceptor may have taken the last place meanwhile.
-                    self.wait_for_room(roster)?.taken += 1;
-                    return Some(accepted);
+            if accepted.is_some() {
+                roster.taken += 1;
+                return accepted;
+            }
+            drop(roster);
+            let attempt = listener.accept();
+            roster = self.shared.roster();
+            roster.ended.accepts += 1;
+            match attempt {
+                Ok(somebody) => accepted = Some(somebody),
+                // The peer left while it waited in the backlog.
+                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) if roster.phase != Phase::Running => {}
+                Err(error) => {
+                    let open = roster.taken;
+                    roster.starvation.no_connection(open, &error);
+                    roster = self.rest(roster);
                 }
-                Err(error) => error,
-            };
-            let passing = [io::ErrorKind::ConnectionAborted, io::ErrorKind::Interrupted];
-            if !passing.contains(&error.kind()) {
-                if !std::mem::replace(&mut starved, true) {
-                    log::warn!(
-                        "no further connection can be accepted at {} open ones: {error}; trying \
-                         again every {REST:?} (raise the limit of descriptors, or set \
-                         max_connections below it)",
-                        roster.taken,
-                    );
-                }
-                let waited = self.shared.changed.wait_timeout(roster, REST);
-                drop(waited.unwrap_or_else(PoisonError::into_inner));
             }
         }
     }
 
-    /// Waits until a further connection may be served; `None` if the server is to end.
-    fn wait_for_room<'a>(
-        &self,
-        mut roster: MutexGuard<'a, Roster>,
-    ) -> Option<MutexGuard<'a, Roster>> {
-        while roster.phase == Phase::Running {
-            if !self.config.max_connections.is_some_and(|limit| roster.taken >= limit) {
-                return Some(roster);
-            }
-            roster = self.shared.changed.wait(roster).unwrap_or_else(PoisonError::into_inner);
-        }
-        None
+    fn is_full(&self, roster: &Roster) -> bool {
+        self.shared.config.max_connections.is_some_and(|limit| roster.taken >= limit)
     }
 
-    /// Gives back the place of a connection that was accepted and can't be served.
-    pub fn give_up(&self) {
-        self.shared.roster().taken -= 1;
+    fn rest<'a>(&self, roster: MutexGuard<'a, Roster>) -> MutexGuard<'a, Roster> {
+        let waited = self.shared.changed.wait_timeout(roster, Starvation::REST);
+        waited.unwrap_or_else(PoisonError::into_inner).0
+    }
+
+    /// An acceptor leaves for good, and sees to it that the others do.
+    fn leave(&self, entrance: &Entrance, mut roster: MutexGuard<'_, Roster>) {
+        while let Err(error) = entrance.wake_next() {
+            log::debug!("the next acceptor is woken later: {error}");
+            roster = self.rest(roster);
+        }
+    }
+
+    /// Gives back the place of a connection that was accepted and can't be served, for want of a
+    /// `what`: a thread, for instance.
+    pub fn give_up(&self, what: &str, error: &io::Error) {
+        let mut roster = self.shared.roster();
+        roster.taken -= 1;
+        roster.starvation.nobody_to_serve(what, error);
+        drop(roster);
         self.shared.changed.notify_all();
-    }
-
-    /// Takes note of an address that [`accept`](Service::accept) waits at, so that the end of the
-    /// server can wake it.
-    pub fn listens_on(&self, address: Address) {
-        self.shared.addresses.lock().unwrap_or_else(PoisonError::into_inner).push(address);
     }
 
     /// Waits until the server is to end and its connections have ended, a drain's until
     /// [`Config::drain`] is over.
     pub fn wait_for_end(&self) {
         let mut roster = self.shared.roster();
-        while roster.phase == Phase::Running {
-            roster = self.shared.changed.wait(roster).unwrap_or_else(PoisonError::into_inner);
-        }
-        let deadline = Tick::now().after(self.config.drain);
-        while roster.taken > 0 {
-            let left = deadline.since(Tick::now());
-            if roster.phase == Phase::Draining && left.is_zero() {
-                drop(roster);
-                self.shared.advance(Phase::Overdue);
-                roster = self.shared.roster();
-                continue;
-            }
-            roster = if roster.phase == Phase::Draining {
-                let waited = self.shared.changed.wait_timeout(roster, left);
-                waited.unwrap_or_else(PoisonError::into_inner).0
-            } else {
-                self.shared.changed.wait(roster).unwrap_or_else(PoisonError::into_inner)
-            };
+        while roster.phase == Phase::Running || roster.taken > 0 {
+            roster = self.shared.wait(roster);
         }
     }
 }
-
-/// How long an acceptor rests when the system can't give it another connection.
-const REST: Duration = Duration::from_millis(100);
 
 impl<P: Protocol, F: Fn(&Peer) -> P> Service<F> {
     /// Serves a connection that [`accept`](Service::accept) returned, on the calling thread, until
@@ -276,22 +269,21 @@ impl<P: Protocol, F: Fn(&Peer) -> P> Service<F> {
         let member = Arc::new(Member {
             stream,
             counters: Counters::default(),
+            shared_writes: Counter::default(),
             thread: thread::current(),
-            draining: AtomicBool::new(false),
-            stopped: AtomicBool::new(false),
-            overdue: AtomicBool::new(false),
+            phase: AtomicU8::new(Phase::Running as u8),
             busy: AtomicBool::new(false),
         });
         let mut roster = self.shared.roster();
         let key = roster.members.insert(Arc::clone(&member));
-        member.end(roster.phase);
+        member.advance(roster.phase);
         drop(roster);
         // Whatever the protocol does, the connection leaves the roster.
         let _leave = Leave { shared: &self.shared, key };
         member.counters.opened.add(1);
         log::debug!("{peer}: opened");
         let mut protocol = (self.factory)(peer);
-        let reason = drive::drive(&member, peer, &mut protocol, &self.config);
+        let reason = drive::drive(&member, peer, &mut protocol, &self.shared.config);
         log::debug!("{peer}: closed, {reason}");
         protocol.closed(reason);
         member.counters.closed.add(1);
@@ -309,7 +301,7 @@ impl Drop for Leave<'_> {
     fn drop(&mut self) {
         let mut roster = self.shared.roster();
         let member = roster.members.remove(self.key);
-        roster.ended = roster.ended + member.counters.snapshot();
+        roster.ended = roster.ended + member.counts();
         roster.taken -= 1;
         drop(roster);
         drop(member);
@@ -317,24 +309,45 @@ impl Drop for Leave<'_> {
     }
 }
 
-impl Control for Shared {
+/// What a [`ServerHandle`] reaches.
+struct Remote(Arc<Shared>);
+
+impl Control for Remote {
     fn drain(&self) {
-        self.advance(Phase::Draining);
+        if !self.0.advance(Phase::Draining) {
+            return;
+        }
+        // The server's own threads may all be in a `read` that has no end.
+        let shared = Arc::clone(&self.0);
+        let watch = thread::Builder::new().name("polyloop drain".into());
+        if let Err(error) = watch.spawn(move || shared.watch_drain()) {
+            log::error!("no thread to watch over the drain: {error}; it is over at once");
+            self.0.advance(Phase::Overdue);
+        }
     }
 
     fn stop(&self) {
-        self.advance(Phase::Stopped);
+        self.0.advance(Phase::Stopped);
     }
 
     fn counts(&self) -> Counts {
-        let roster = self.roster();
-        let living = roster.members.iter().map(|(_, member)| member.counters.snapshot());
+        let roster = self.0.roster();
+        let living = roster.members.iter().map(|(_, member)| member.counts());
         living.fold(roster.ended, |sum, counts| sum + counts)
+    }
+}
+
+/// A server that never ran listens no longer.
+impl<F> Drop for Service<F> {
+    fn drop(&mut self) {
+        for entrance in std::mem::take(&mut self.shared.roster().entrances) {
+            entrance.close();
+        }
     }
 }
 
 impl<F> fmt::Debug for Service<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Service").field("config", &self.config).finish_non_exhaustive()
+        f.debug_struct("Service").field("config", &self.shared.config).finish_non_exhaustive()
     }
 }

@@ -10,6 +10,9 @@ use super::Member;
 use crate::handle::Remote;
 use crate::{Closed, Config, Tick, Token};
 
+/// What one write takes at most, of those that wait until the kernel has taken all.
+const PIECE: usize = 64 * 1024;
+
 /// What is to be written on a connection that others send on as well.
 ///
 /// A sender writes what the kernel takes, under the lock and without blocking. If something is
@@ -44,8 +47,6 @@ struct Pending {
     later: Vec<u8>,
     close_later: bool,
     broken: Option<Closed>,
-    /// Attempts to write without blocking, by whichever thread; counted when the connection ends.
-    calls: u64,
     /// When the kernel last took something.
     sent: Tick,
 }
@@ -84,7 +85,6 @@ impl Outbox {
                 later: Vec::new(),
                 close_later: false,
                 broken: None,
-                calls: 0,
                 sent: Tick::now(),
             }),
             moved: Condvar::new(),
@@ -111,7 +111,7 @@ impl Outbox {
         }
         let mut taken = 0;
         if pending.len() == 0 && !pending.flushing {
-            pending.calls += 1;
+            member.shared_writes.add(1);
             taken = match try_write(&member, bytes) {
                 Ok(taken) => {
                     pending.sent = Tick::now();
@@ -151,29 +151,44 @@ impl Outbox {
     }
 
     fn flush(&self, member: &Member) {
-        loop {
-            let mut pending = self.lock();
-            if pending.in_flight > 0 {
-                pending.in_flight = 0;
-                pending.sent = Tick::now();
-            }
-            self.moved.notify_all();
-            if pending.bytes.is_empty() || pending.broken.is_some() {
-                pending.flushing = false;
-                if pending.closing {
-                    pending.shut_down(Closed::Finished);
-                }
-                return;
-            }
+        let mut pending = self.lock();
+        while !pending.bytes.is_empty() && pending.broken.is_none() {
             let bytes = mem::take(&mut pending.bytes);
             pending.in_flight = bytes.len();
             drop(pending);
-            if let Err(error) = (&member.stream).write_all(&bytes) {
-                let reason = match error.kind() {
-                    io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => Closed::WriteTimeout,
-                    _ => Closed::from_error(&error),
-                };
-                self.lock().shut_down(reason);
+            pending = self.write(member, &bytes);
+        }
+        pending.flushing = false;
+        if pending.closing && pending.broken.is_none() {
+            pending.shut_down(Closed::Finished);
+        }
+    }
+
+    /// Writes all, blocking, piece by piece: what a slow reader has taken counts at once.
+    fn write(&self, member: &Member, bytes: &[u8]) -> MutexGuard<'_, Pending> {
+        let mut left = bytes;
+        loop {
+            let written = (&member.stream).write(&left[..left.len().min(PIECE)]);
+            let mut pending = self.lock();
+            member.shared_writes.add(1);
+            match written {
+                Ok(0) => pending.shut_down(Closed::Failed(io::ErrorKind::WriteZero)),
+                Ok(count) => {
+                    left = &left[count..];
+                    pending.in_flight = left.len();
+                    pending.sent = Tick::now();
+                }
+                Err(error) => match error.kind() {
+                    io::ErrorKind::Interrupted => {}
+                    io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
+                        pending.shut_down(Closed::WriteTimeout);
+                    }
+                    _ => pending.shut_down(Closed::from_error(&error)),
+                },
+            }
+            self.moved.notify_all();
+            if left.is_empty() || pending.broken.is_some() {
+                return pending;
             }
         }
     }
@@ -247,9 +262,7 @@ impl Outbox {
     pub(super) fn end(&self) {
         let mut pending = self.lock();
         pending.shut_down(Closed::Finished);
-        if let Some(member) = pending.member.take() {
-            member.counters.other_calls.add(pending.calls);
-        }
+        pending.member = None;
         self.moved.notify_all();
     }
 }

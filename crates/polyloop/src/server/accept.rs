@@ -1,7 +1,6 @@
 //! Taking connections in, within limits.
 
 use std::io;
-use std::time::Duration;
 
 use mio::net::{TcpListener, TcpStream};
 use socket2::SockRef;
@@ -9,15 +8,14 @@ use socket2::SockRef;
 use super::connections::{Connections, Entry};
 use super::group::Seat;
 use crate::listen::BoundPath;
+use crate::starvation::Starvation;
 use crate::{Backend, Context, Interest, Listener as Listening, Peer, Protocol, Token};
 
-/// A listening socket, and whether it rests.
+/// A listening socket.
 pub(super) struct Listener {
     socket: TcpListener,
     /// Of a Unix-domain socket.
     path: Option<BoundPath>,
-    /// The last attempt failed for want of something, which has been said.
-    starved: bool,
 }
 
 impl Listener {
@@ -32,9 +30,6 @@ impl Listener {
     }
 }
 
-/// How long a listener rests when the system can't give it another connection.
-const REST: Duration = Duration::from_millis(100);
-
 impl<P: Protocol, F: Fn(&Peer) -> P> Connections<F, P> {
     pub(super) fn add_listener<B: Backend>(
         &mut self,
@@ -45,7 +40,7 @@ impl<P: Protocol, F: Fn(&Peer) -> P> Connections<F, P> {
         socket.set_nonblocking(true)?;
         let mut socket = TcpListener::from_std(socket);
         let token = context.register(&mut socket, Interest::READABLE)?;
-        self.entries.insert(token, Entry::Listener(Listener { socket, path, starved: false }));
+        self.entries.insert(token, Entry::Listener(Listener { socket, path }));
         self.shared.listeners.push(token);
         Ok(())
     }
@@ -61,13 +56,10 @@ impl<P: Protocol, F: Fn(&Peer) -> P> Connections<F, P> {
             let Some(Entry::Listener(listener)) = self.entries.get_mut(token) else { return };
             let accepted = context.accept(token, || listener.accept());
             let error = match accepted {
-                Ok((stream, peer)) => {
-                    listener.starved = false;
-                    match self.take_in(context, stream, peer) {
-                        Ok(()) => continue,
-                        Err(error) => error,
-                    }
-                }
+                Ok((stream, peer)) => match self.take_in(context, stream, peer) {
+                    Ok(()) => continue,
+                    Err(error) => error,
+                },
                 Err(error) => error,
             };
             self.release();
@@ -136,20 +128,11 @@ impl<P: Protocol, F: Fn(&Peer) -> P> Connections<F, P> {
         }
     }
 
-    /// Out of descriptors or of memory: the listener would be ready again at once, and the loop
-    /// would spin on it. Whoever waits stays in the backlog meanwhile.
+    /// Out of descriptors or of memory.
     fn rest<B: Backend>(&mut self, context: &mut Context<B>, token: Token, error: &io::Error) {
-        let Some(Entry::Listener(listener)) = self.entries.get_mut(token) else { return };
-        if !listener.starved {
-            listener.starved = true;
-            log::warn!(
-                "no further connection can be accepted at {} open ones: {error}; trying again every \
-                 {REST:?} (raise the limit of descriptors, or set max_connections below it)",
-                self.shared.open,
-            );
-        }
+        self.shared.starvation.no_connection(self.shared.open, error);
         self.set_listening(context, Interest::NONE);
-        context.set_timer(REST, token);
+        context.set_timer(Starvation::REST, token);
     }
 
     pub(super) fn listen_again<B: Backend>(&mut self, context: &mut Context<B>) {

@@ -10,6 +10,7 @@ use super::driven::Driven;
 use super::group::Seat;
 use super::{handle, Message, Remotes};
 use crate::machine::{Environment, Machine};
+use crate::starvation::Starvation;
 use crate::{
     Backend, Closed, Config, Context, Handler, Peer, Protocol, Readiness, Tick, TimerId, Token,
     TokenMap,
@@ -32,6 +33,7 @@ pub(super) struct Shared<F> {
     pub(super) factory: F,
     remote: Arc<Remotes>,
     pub(super) listeners: Vec<Token>,
+    pub(super) starvation: Starvation,
     /// Connections, without listeners.
     pub(super) open: usize,
     /// Of a loop that serves with others.
@@ -82,6 +84,7 @@ impl<F, P> Connections<F, P> {
                 factory,
                 remote,
                 listeners: Vec::new(),
+                starvation: Starvation::default(),
                 open: 0,
                 seat,
                 draining: None,

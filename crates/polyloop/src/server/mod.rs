@@ -41,8 +41,8 @@ use mio::net::TcpStream;
 /// # }
 /// ```
 ///
-/// Out of descriptors, it rests its listeners for a moment, says so in the log when that begins, and
-/// serves the connections that it has.
+/// Out of descriptors, it rests its listeners for a moment, says so in the log, once a minute at
+/// most, and serves the connections that it has.
 pub struct Server<B, F, P> {
     event_loop: EventLoop<B, Message>,
     connections: Connections<F, P>,
