@@ -82,7 +82,11 @@ fn draw_group(atlas: &Atlas, group: Group, rows: &[Row]) -> String {
             for calls in &columns {
                 cells.push(merged(&row.kernel, calls, short_flag, usize::MAX));
             }
-            cells.push(merged(&row.handler, &atlas.backends, short_readiness, HANDLER));
+            cells.push(if row.agreement == Agreement::HintsDiffer {
+                with_some_hints(&row.handler)
+            } else {
+                merged(&row.handler, &atlas.backends, short_readiness, HANDLER)
+            });
         }
         cells.resize(columns.len() + 3, String::new());
         table.add_row(cells.into_iter().map(Cell::new));
@@ -150,6 +154,20 @@ fn merged(
     lines.join("\n")
 }
 
+/// What all of them tell, and in parentheses the hints that only some give.
+fn with_some_hints(answers: &BTreeMap<&'static str, Answer>) -> String {
+    let mut words = Vec::new();
+    for what in ["readable", "writable", "priority", "hangup", "error"] {
+        let count = answers.values().filter(|answer| answer.contains(what)).count();
+        if count == answers.len() {
+            words.push(short_readiness(what).to_owned());
+        } else if count > 0 {
+            words.push(format!("({})", short_readiness(what)));
+        }
+    }
+    words.join(" ")
+}
+
 /// Names in a table: both ways of epoll are `epoll`, one of them is `level` or `edge`.
 fn names<'a>(names: &[&'a str]) -> Vec<&'a str> {
     let both = names.contains(&"epoll") && names.contains(&"epoll:edge");
@@ -213,7 +231,8 @@ fn notes(atlas: &Atlas) -> String {
     )];
     notes.push(
         "The kernel's columns: flags of poll and epoll without their POLL and EPOLL, or an error; \
-         the sets of select (r, w, x). A handler's: read, write, prio, and the hints hup and err. \
+         the sets of select (r, w, x). A handler's: read, write, prio, and the hints hup and err; one in parentheses is not given \
+         by all (--json says by whom). \
          A dash is silence. Everything was asked for, except where a row says so and in the last group, \
          which asks for one thing at a time."
             .to_owned(),
@@ -247,6 +266,15 @@ mod tests {
         assert_eq!(merged(&said, &who, short_flag, 20), "IN\nedge: -");
         let said = answers(&[("poll", &["IN"]), ("epoll", &[]), ("epoll:edge", &[])]);
         assert_eq!(merged(&said, &who, short_flag, 20), "-\npoll: IN");
+    }
+
+    #[test]
+    fn hints_that_only_some_give_are_in_parentheses() {
+        let said = answers(&[
+            ("select", &["readable", "writable"]),
+            ("poll", &["readable", "writable", "hangup"]),
+        ]);
+        assert_eq!(with_some_hints(&said), "read write (hup)");
     }
 
     #[test]

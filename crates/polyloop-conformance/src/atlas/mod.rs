@@ -9,8 +9,8 @@
 //! use polyloop_conformance::atlas::{run, Scenario};
 //! use polyloop_models::BackendKind;
 //!
-//! let half_close: Vec<_> = Scenario::all().filter(|scenario| scenario.name == "half-close").collect();
-//! let atlas = run(&half_close, &[BackendKind::Poll, BackendKind::Mio]);
+//! let half_close = Scenario::all().find(|scenario| scenario.name == "half-close").unwrap();
+//! let atlas = run(&[half_close], &[BackendKind::Poll, BackendKind::Mio]);
 //! let row = &atlas.rows[0];
 //! assert!(row.handler["mio"].contains("readable"));
 //! assert_eq!(row.handler["mio"], row.handler["poll"]);

@@ -181,7 +181,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "out-of-band",
         what: "an out-of-band byte",
-        why: "TCP has a pointer to \"urgent\" data. The byte before it is taken out of the stream \
+        why: "TCP has a pointer to \"urgent\" data. The byte that it marks is taken out of the stream \
               and waits aside: a plain read would block, so the stream is not readable. PRI (POLLPRI, \
               EPOLLPRI) tells it, and select's third set, which on Linux is for just that. It is \
               read with MSG_OOB. mio calls whatever is PRI readable as well, so a handler on mio \

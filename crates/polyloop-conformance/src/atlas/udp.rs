@@ -37,8 +37,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         what: "an earlier datagram was refused",
         why: "Nobody had the port open, and an ICMP message said so. A connected UDP socket keeps \
               that as its queued error (ECONNREFUSED), which the next call returns, whichever it \
-              is: a datagram that could be read has to be asked for a second time. So the error is \
-              told as readable and writable. SO_ERROR takes it without a read. \
+              is: a datagram that could be read has to be asked for a second time. polyloop tells the error as readable and writable. SO_ERROR takes it without a read. \
               On an edge the loop keeps the hint when the error is gone.",
         see: &["udp(7) on errors", "ip(7) on IP_RECVERR", "socket(7) on SO_ERROR"],
         group: Group::Udp,
