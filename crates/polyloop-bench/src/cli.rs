@@ -127,6 +127,14 @@ struct ModelArgs {
     /// How epoll tells readiness: for as long as it lasts, or once when it begins [default: level]
     #[arg(long, value_name = "level|edge", value_parser = ["level", "edge"], hide_possible_values = true)]
     trigger: Option<String>,
+    /// How many loops serve, each on a thread of its own
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
+    loops: Option<u32>,
+    /// Which loop takes a connection: the first accepts for all, or each listens on the same port
+    /// [default: round-robin]
+    #[arg(long, value_name = "round-robin|least-loaded|reuse-port",
+        value_parser = ["round-robin", "least-loaded", "reuse-port"], hide_possible_values = true)]
+    accept: Option<String>,
 }
 
 impl ModelArgs {
@@ -134,6 +142,8 @@ impl ModelArgs {
     fn given(&self) -> Vec<(&'static str, String)> {
         let mut given = Vec::new();
         given.extend(self.trigger.iter().map(|trigger| ("--trigger", trigger.clone())));
+        given.extend(self.loops.map(|loops| ("--loops", format!("loops={loops}"))));
+        given.extend(self.accept.iter().map(|accept| ("--accept", accept.clone())));
         given
     }
 }
@@ -351,7 +361,7 @@ pub fn explain(error: &clap::Error) -> ExitCode {
 fn run_serve(args: ServeArgs) -> anyhow::Result<()> {
     let mut model = args.model;
     for (flag, setting) in args.settings.given() {
-        model.add(&setting).map_err(|unknown| Usage(format!("{flag}: {unknown}")))?;
+        model.add(&setting).map_err(|_| Usage(goes_with(flag, &setting, model.model())))?;
     }
     let deadline = |time: Duration| (!time.is_zero()).then_some(time);
     let config = Config {
@@ -451,6 +461,13 @@ fn run_atlas(args: AtlasArgs) -> anyhow::Result<()> {
         None => print!("{}", atlas::table::draw(&atlas)),
     }
     Ok(())
+}
+
+/// Which models an option is for that `model` does not know.
+fn goes_with(flag: &str, setting: &str, model: Model) -> String {
+    let knows = |model: &&Model| Variant::from(**model).add(setting).is_ok();
+    let names: Vec<_> = Model::ALL.iter().filter(knows).map(|model| model.name()).collect();
+    format!("{flag} is not for {model}; it goes with --model {}", names.join(" or "))
 }
 
 /// The models that are named, each with what was given for all that know it.

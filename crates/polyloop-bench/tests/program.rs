@@ -163,10 +163,14 @@ fn a_refused_target_is_one_line_and_exit_code_1() {
 
 #[test]
 fn a_mistake_is_one_line_and_exit_code_2() {
-    let mistakes: [(&[&str], &str); 14] = [
+    let mistakes: [(&[&str], &str); 15] = [
+        (&["serve", "--model", "thread", "--loops", "2"], "--model epoll or mio"),
         (&["serve", "--model", "kqueue"], "poll, epoll, mio"),
         (&["serve", "--model", "epoll:both"], "level, edge"),
-        (&["serve", "--model", "poll", "--trigger", "edge"], "--trigger: poll has no setting"),
+        (
+            &["serve", "--model", "poll", "--trigger", "edge"],
+            "--trigger is not for poll; it goes with --model epoll",
+        ),
         (&["serve", "--protocol", "gopher"], "echo, line, frames, http, work"),
         (&["serve", "--protocol", "work"], "--sleep 2ms"),
         (&["serve", "--sleep", "2ms"], "--protocol work"),
@@ -185,6 +189,19 @@ fn a_mistake_is_one_line_and_exit_code_2() {
         assert_eq!(ended.stderr.lines().count(), 1, "{arguments:?} {ended:?}");
         assert!(ended.stderr.contains(hint), "{arguments:?} {ended:?}");
     }
+}
+
+#[test]
+#[cfg(unix)]
+fn a_path_that_is_no_socket_is_left_alone() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("precious");
+    std::fs::write(&path, "precious").unwrap();
+    let ended = polyloop(&["serve", "--listen", &format!("unix:{}", path.display())]);
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    assert_eq!(ended.stderr.lines().count(), 1, "{ended:?}");
+    assert!(ended.stderr.contains("is not a socket; choose another path"), "{ended:?}");
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), "precious");
 }
 
 #[test]

@@ -10,6 +10,7 @@ test_model!(pool: Model::Pool);
 test_model!(poll: Model::Poll);
 test_model!(epoll: Model::Epoll);
 test_model!(mio: Model::Mio);
+test_model!(mio_with_loops: Model::Mio, "loops=3");
 
 /// A model without a line above would be tested by nobody.
 #[test]
@@ -40,7 +41,7 @@ mod random_pieces {
         let config = Config { cases: 25, failure_persistence: None, ..Config::default() };
         let alone = model == Model::Iterative;
         let company = if alone { Company::Quiet } else { Company::Lively };
-        let scene = Scene { model, company };
+        let scene = Scene { name: model.name(), model, setting: "", company };
         let outcome = TestRunner::new(config).run(&pieces(), |(content, cuts)| {
             in_pieces(&scene, &content, &cuts);
             Ok(())

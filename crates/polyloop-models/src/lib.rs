@@ -117,9 +117,16 @@ impl Model {
     pub fn settings(self) -> &'static str {
         match self {
             Model::Pool => "threads=8",
-            Model::Epoll => "level, edge",
+            Model::Epoll => "level, edge, loops=2, round-robin, least-loaded, reuse-port",
+            Model::Mio => "loops=2, round-robin, least-loaded, reuse-port",
             _ => "",
         }
+    }
+
+    /// Whether it can have several loops.
+    #[must_use]
+    pub fn has_loops(self) -> bool {
+        matches!(self, Model::Epoll | Model::Mio)
     }
 
     /// Looks whether this system has the model.
@@ -152,19 +159,20 @@ impl Model {
         P: Protocol + 'static,
         F: Fn(&Peer) -> P + Send + Sync + 'static,
     {
-        let Options { config, trigger, threads } = options.into();
+        let options = options.into();
+        let Options { trigger, threads, .. } = options;
         let addresses = &addresses.to_addresses()?[..];
         if addresses.is_empty() {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "no address to listen on"));
         }
         match self {
-            Model::Iterative => iterative::bind(addresses, config, factory),
-            Model::Spin => spin::bind(addresses, config, factory),
-            Model::Thread => thread::bind(addresses, config, factory),
-            Model::Pool => pool::bind(addresses, config, threads, factory),
-            Model::Poll => on_loop(PollBackend::new()?, addresses, config, factory),
-            Model::Epoll => on_loop(EpollBackend::new(trigger)?, addresses, config, factory),
-            Model::Mio => on_loop(MioBackend::new()?, addresses, config, factory),
+            Model::Iterative => iterative::bind(addresses, options.config, factory),
+            Model::Spin => spin::bind(addresses, options.config, factory),
+            Model::Thread => thread::bind(addresses, options.config, factory),
+            Model::Pool => pool::bind(addresses, options.config, threads, factory),
+            Model::Poll => on_loop(PollBackend::new()?, addresses, options.config, factory),
+            Model::Epoll => on_loops(|| EpollBackend::new(trigger), addresses, &options, factory),
+            Model::Mio => on_loops(MioBackend::new, addresses, &options, factory),
         }
     }
 
@@ -193,6 +201,32 @@ where
 {
     let server =
         Server::builder().listen(addresses).config(config).backend(backend).build(factory)?;
+    Ok(BoundServer {
+        addresses: server.addresses().to_vec(),
+        handle: server.handle(),
+        run: Box::new(move || server.run()),
+    })
+}
+
+/// One loop, or several.
+fn on_loops<B, P, F>(
+    mut backend: impl FnMut() -> io::Result<B>,
+    addresses: &[Address],
+    options: &Options,
+    factory: F,
+) -> io::Result<BoundServer>
+where
+    B: Backend + Send + 'static,
+    P: Protocol + 'static,
+    F: Fn(&Peer) -> P + Send + Sync + 'static,
+{
+    let config = options.config.clone();
+    let loops = options.loops.get();
+    if loops == 1 {
+        return on_loop(backend()?, addresses, config, factory);
+    }
+    let server = Server::builder().listen(addresses).config(config);
+    let server = server.build_loops(loops, options.accept, backend, factory)?;
     Ok(BoundServer {
         addresses: server.addresses().to_vec(),
         handle: server.handle(),
@@ -305,8 +339,8 @@ mod tests {
     #[test]
     fn a_setting_is_one_of_its_model() {
         let unknown = |text: &str| text.parse::<Variant>().unwrap_err().to_string();
-        assert_eq!(unknown("epoll:both"), "epoll has no setting \"both\"; it has: level, edge");
-        assert_eq!(unknown("mio:edge"), "mio has no setting \"edge\", and no other");
+        assert_eq!(unknown("epoll:both"), "epoll has no setting \"both\"; it has: level, edge, loops=2, round-robin, least-loaded, reuse-port");
+        assert_eq!(unknown("poll:edge"), "poll has no setting \"edge\", and no other");
         assert!(unknown("pool:threads=0").contains("it has: threads=8"));
         assert!(unknown("fork:edge").contains("there is no model \"fork\""));
     }

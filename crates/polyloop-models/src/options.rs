@@ -4,7 +4,7 @@ use std::fmt;
 use std::num::NonZeroUsize;
 use std::str::FromStr;
 
-use polyloop::{Config, Trigger};
+use polyloop::{AcceptPolicy, Config, Trigger};
 
 use crate::{Model, Unknown};
 
@@ -16,6 +16,11 @@ pub struct Options {
     pub config: Config,
     /// `epoll`: how the kernel tells readiness; on levels by default.
     pub trigger: Trigger,
+    /// How many loops there are, each on a thread of its own, for the models that can have several.
+    /// One by default.
+    pub loops: NonZeroUsize,
+    /// Which loop takes a connection.
+    pub accept: AcceptPolicy,
     /// `pool`: how many threads there are. Eight by default.
     pub threads: NonZeroUsize,
 }
@@ -34,6 +39,8 @@ impl Default for Options {
         Options {
             config: Config::default(),
             trigger: Trigger::default(),
+            loops: NonZeroUsize::MIN,
+            accept: AcceptPolicy::default(),
             threads: Options::THREADS,
         }
     }
@@ -56,6 +63,10 @@ impl Options {
         let (name, value) = setting.split_once('=').unwrap_or((setting, ""));
         let number = || value.parse().map_err(|_| unknown());
         match (model, name) {
+            (_, "loops") if model.has_loops() => self.loops = number()?,
+            (_, "round-robin") if model.has_loops() => self.accept = AcceptPolicy::RoundRobin,
+            (_, "least-loaded") if model.has_loops() => self.accept = AcceptPolicy::LeastLoaded,
+            (_, "reuse-port") if model.has_loops() => self.accept = AcceptPolicy::ReusePort,
             (Model::Pool, "threads") => self.threads = number()?,
             (Model::Epoll, "level") => self.trigger = Trigger::Level,
             (Model::Epoll, "edge") => self.trigger = Trigger::Edge,

@@ -105,8 +105,8 @@ macro_rules! with_protocol_scenarios {
     };
 }
 
-/// Makes a test of each protocol scenario for one model, in a module of the model's name: a new
-/// model is one more such line. Scenarios of input and output are in it a second time, in
+/// Makes a test of each protocol scenario for one model, in a module of the model's name, or for a
+/// model with a setting of its own: a new model is one more such line. Scenarios of input and output are in it a second time, in
 /// `lively`.
 ///
 /// ```
@@ -115,11 +115,19 @@ macro_rules! with_protocol_scenarios {
 #[macro_export]
 macro_rules! test_model {
     ($name:ident: $model:expr) => {
+        $crate::test_model!($name: $model, "");
+    };
+    ($name:ident: $model:expr, $setting:expr) => {
         mod $name {
             #[allow(unused_imports)]
             use super::*;
-            const _MODEL: polyloop_models::Model = $model;
-            $crate::with_protocol_scenarios!($crate::protocol_tests! { _MODEL; });
+            const _SCENE: $crate::protocol::Scene = $crate::protocol::Scene {
+                name: stringify!($name),
+                model: $model,
+                setting: $setting,
+                company: $crate::protocol::Company::Quiet,
+            };
+            $crate::with_protocol_scenarios!($crate::protocol_tests! { _SCENE; });
         }
     };
 }
@@ -128,20 +136,20 @@ macro_rules! test_model {
 #[doc(hidden)]
 #[macro_export]
 macro_rules! protocol_tests {
-    ($model:expr;
+    ($scene:expr;
         exchanges { $($exchange:ident)* } whole { $($whole:ident)* } unix { $($unix:ident)* }
     ) => {
-        $($crate::protocol_test! { $model, Quiet, $exchange, stringify!($exchange) })*
-        $($crate::protocol_test! { $model, Quiet, $whole, stringify!($whole) })*
+        $($crate::protocol_test! { $scene, Quiet, $exchange, stringify!($exchange) })*
+        $($crate::protocol_test! { $scene, Quiet, $whole, stringify!($whole) })*
         $(
             #[cfg(unix)]
-            $crate::protocol_test! { $model, Quiet, $unix, stringify!($unix) }
+            $crate::protocol_test! { $scene, Quiet, $unix, stringify!($unix) }
         )*
         mod lively {
-            use super::_MODEL;
+            use super::_SCENE;
             $(
                 $crate::protocol_test! {
-                    $model, Lively, $exchange, concat!("lively::", stringify!($exchange))
+                    $scene, Lively, $exchange, concat!("lively::", stringify!($exchange))
                 }
             )*
         }
@@ -152,11 +160,11 @@ macro_rules! protocol_tests {
 #[doc(hidden)]
 #[macro_export]
 macro_rules! protocol_test {
-    ($model:expr, $company:ident, $scenario:ident, $name:expr) => {
+    ($scene:expr, $company:ident, $scenario:ident, $name:expr) => {
         #[test]
         fn $scenario() {
             let company = $crate::protocol::Company::$company;
-            let scene = $crate::protocol::Scene { model: $model, company };
+            let scene = $crate::protocol::Scene { company, ..$scene };
             $crate::protocol::run(scene, $name, $crate::protocol::$scenario);
         }
     };

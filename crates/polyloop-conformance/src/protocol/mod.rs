@@ -59,8 +59,12 @@ use crate::watchdog;
 /// What a scenario is given.
 #[derive(Clone, Copy, Debug)]
 pub struct Scene {
+    /// The module of its tests.
+    pub name: &'static str,
     /// The model under test.
     pub model: Model,
+    /// A setting of that model, as a [`Variant`](polyloop_models::Variant) has it; empty for none.
+    pub setting: &'static str,
     /// Who else talks to the server.
     pub company: Company,
 }
@@ -85,7 +89,7 @@ pub enum Company {
 ///
 /// If the scenario fails and has no excuse, or has one and does not fail.
 pub fn run(scene: Scene, scenario: &str, run: fn(&Scene)) {
-    let name = format!("{}::{scenario}", scene.model);
+    let name = format!("{}::{scenario}", scene.name);
     if let Err(missing) = scene.model.check() {
         assert_eq!(missing.kind(), std::io::ErrorKind::Unsupported, "{missing}");
         return println!("{name} is not run: {missing}");

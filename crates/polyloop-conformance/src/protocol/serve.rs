@@ -24,6 +24,15 @@ pub(crate) struct Served {
 }
 
 impl Scene {
+    /// The options of the model's variant.
+    pub(crate) fn options(&self, config: Config) -> Options {
+        let mut options = Options::from(config);
+        if !self.setting.is_empty() {
+            options.set(self.model, self.setting).expect("it is a setting of the model");
+        }
+        options
+    }
+
     /// Serves the protocol that `make` makes, with default limits.
     pub(crate) fn serve<P: Protocol + 'static>(
         &self,

@@ -37,7 +37,7 @@ impl Served {
         let directory = tempfile::tempdir().expect("a temporary directory can be made");
         let path = directory.path().join("socket");
         let address = Address::Unix(path.clone());
-        let server = scene.model.bind(&address, Config::default(), |_peer| Echo);
+        let server = scene.model.bind(&address, scene.options(Config::default()), |_peer| Echo);
         let server = server.expect("the path is free");
         assert_eq!(server.addresses(), [address]);
         let handle = server.handle();

@@ -1,0 +1,248 @@
+//! Several loops that serve as one: who gets the connections, the limit that they share, and their
+//! common end.
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::num::NonZeroUsize;
+use std::sync::{Arc, Mutex};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use polyloop::{AcceptPolicy, Address, Config, Connection, Counts, Handle, Protocol, ServerHandle};
+use polyloop_models::{Model, Options};
+
+struct Echo;
+
+impl Protocol for Echo {
+    fn received(&mut self, connection: &mut Connection<'_>, input: &[u8]) -> usize {
+        assert_ne!(input, b"panic", "a protocol that panics");
+        connection.send(input);
+        input.len()
+    }
+}
+
+fn options(loops: usize, accept: AcceptPolicy) -> Options {
+    let mut options = Options::from(Config::default());
+    options.loops = NonZeroUsize::new(loops).unwrap();
+    options.accept = accept;
+    options
+}
+
+struct Served {
+    address: Address,
+    handle: ServerHandle,
+    running: JoinHandle<()>,
+}
+
+fn serve<P: Protocol + 'static>(
+    options: Options,
+    make: impl Fn() -> P + Send + Sync + 'static,
+) -> Served {
+    let server = Model::Mio.bind("127.0.0.1:0", options, move |_peer| make()).unwrap();
+    let (address, handle) = (server.addresses()[0].clone(), server.handle());
+    Served { address, handle, running: thread::spawn(move || server.run().unwrap()) }
+}
+
+impl Served {
+    /// A client that has been answered, and so is some loop's.
+    fn client(&self) -> TcpStream {
+        let mut client = TcpStream::connect(&self.address).unwrap();
+        client.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        exchange(&mut client);
+        client
+    }
+
+    fn opened(&self) -> Vec<u64> {
+        self.handle.loops().iter().map(|counts| counts.opened).collect()
+    }
+
+    /// Waits until the counts are as they should be; the test fails in the end if they never are.
+    fn wait_until(&self, right: impl Fn(&[Counts]) -> bool) {
+        let began = Instant::now();
+        while !right(&self.handle.loops()) {
+            assert!(began.elapsed() < Duration::from_secs(20), "{:?}", self.handle.loops());
+            thread::yield_now();
+        }
+    }
+
+    fn stop(self) {
+        self.handle.stop();
+        self.running.join().unwrap();
+    }
+}
+
+fn exchange(client: &mut TcpStream) {
+    client.write_all(b"a request").unwrap();
+    client.read_exact(&mut [0; 9]).unwrap();
+}
+
+#[test]
+fn in_turn_each_loop_has_its_share() {
+    let served = serve(options(3, AcceptPolicy::RoundRobin), || Echo);
+    let clients: Vec<_> = (0..30).map(|_| served.client()).collect();
+    assert_eq!(served.opened(), [10, 10, 10]);
+    drop(clients);
+    served.stop();
+}
+
+#[test]
+fn the_least_loaded_loop_is_the_next_one() {
+    let served = serve(options(3, AcceptPolicy::LeastLoaded), || Echo);
+    let mut clients: Vec<_> = (0..9).map(|_| served.client()).collect();
+    assert_eq!(served.opened(), [3, 3, 3]);
+    // The third, sixth and ninth are the last loop's; it is the least loaded when they have gone.
+    for index in [8, 5, 2] {
+        drop(clients.remove(index));
+    }
+    served.wait_until(|loops| loops[2].closed == 3);
+    clients.extend((0..3).map(|_| served.client()));
+    assert_eq!(served.opened(), [3, 3, 6]);
+    served.stop();
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn loops_on_one_port_serve_all_together() {
+    let served = serve(options(3, AcceptPolicy::ReusePort), || Echo);
+    let clients: Vec<_> = (0..60).map(|_| served.client()).collect();
+    let opened = served.opened();
+    assert_eq!(opened.iter().sum::<u64>(), 60);
+    // The kernel's hash decides; that one of three gets nothing at all has a chance of 1 in 10^10.
+    assert!(opened.iter().all(|&opened| opened > 0), "{opened:?}");
+    drop(clients);
+    served.stop();
+}
+
+#[cfg(not(target_os = "linux"))]
+#[test]
+fn loops_on_one_port_are_refused() {
+    let options = options(2, AcceptPolicy::ReusePort);
+    let error = Model::Mio.bind("127.0.0.1:0", options, |_peer| Echo).unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::Unsupported);
+}
+
+#[test]
+fn the_limit_is_that_of_all_loops_together() {
+    for accept in [AcceptPolicy::RoundRobin, AcceptPolicy::LeastLoaded, AcceptPolicy::ReusePort] {
+        if accept == AcceptPolicy::ReusePort && cfg!(not(target_os = "linux")) {
+            continue;
+        }
+        let mut options = options(3, accept);
+        options.config.max_connections = Some(4);
+        let served = serve(options, || Echo);
+        let mut first: Vec<_> = (0..4).map(|_| served.client()).collect();
+        let mut waiting: Vec<_> =
+            (0..8).map(|_| TcpStream::connect(&served.address).unwrap()).collect();
+        for client in &mut waiting {
+            client.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+            client.write_all(b"a request").unwrap();
+        }
+        for _ in 0..20 {
+            first.iter_mut().for_each(exchange);
+        }
+        assert_eq!(served.opened().iter().sum::<u64>(), 4, "{accept:?}");
+        // One leaves, one is let in; which one of those that share a port is the kernel's choice.
+        drop(first);
+        let (mut open, mut done) = (waiting, 0);
+        while let Some(index) = open.iter().position(is_answered) {
+            let mut client = open.remove(index);
+            client.read_exact(&mut [0; 9]).unwrap();
+            exchange(&mut client);
+            done += 1;
+        }
+        assert_eq!((done, open.len()), (8, 0), "{accept:?}");
+        served.stop();
+    }
+}
+
+/// Waits for whichever is answered: looks at one after the other.
+fn is_answered(client: &TcpStream) -> bool {
+    client.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
+    let answered = client.peek(&mut [0]).is_ok_and(|count| count > 0);
+    client.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    answered
+}
+
+#[test]
+fn a_drain_reaches_every_loop_and_loses_nobody() {
+    for _ in 0..20 {
+        let served = serve(options(3, AcceptPolicy::RoundRobin), || Echo);
+        // Whoever is connected has its request answered before the end.
+        let mut clients: Vec<_> = (0..9).map(|_| served.client()).collect();
+        for client in &mut clients {
+            client.write_all(b"a request").unwrap();
+        }
+        served.handle.drain();
+        for mut client in clients {
+            let mut answer = Vec::new();
+            client.read_to_end(&mut answer).unwrap();
+            assert_eq!(answer, b"a request");
+        }
+        served.running.join().unwrap();
+    }
+}
+
+/// Tells everybody what anybody says.
+struct Member {
+    everybody: Arc<Mutex<Vec<Handle>>>,
+}
+
+impl Protocol for Member {
+    fn opened(&mut self, connection: &mut Connection<'_>) {
+        self.everybody.lock().unwrap().push(connection.handle());
+    }
+
+    fn received(&mut self, _: &mut Connection<'_>, input: &[u8]) -> usize {
+        for member in self.everybody.lock().unwrap().iter() {
+            member.send(input);
+        }
+        input.len()
+    }
+}
+
+#[test]
+fn a_handle_reaches_a_connection_of_another_loop() {
+    let everybody = Arc::default();
+    let members = Arc::clone(&everybody);
+    let served = serve(options(3, AcceptPolicy::RoundRobin), move || Member {
+        everybody: Arc::clone(&members),
+    });
+    let mut clients: Vec<_> =
+        (0..6).map(|_| TcpStream::connect(&served.address).unwrap()).collect();
+    served.wait_until(|loops| loops.iter().all(|counts| counts.opened == 2));
+    // Counted when it opens, on the list a moment later.
+    while everybody.lock().unwrap().len() < 6 {
+        thread::yield_now();
+    }
+    clients[0].write_all(b"everybody").unwrap();
+    for client in &mut clients {
+        client.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        let mut heard = [0; 9];
+        client.read_exact(&mut heard).unwrap();
+        assert_eq!(&heard, b"everybody");
+        client.shutdown(Shutdown::Both).unwrap();
+    }
+    served.stop();
+}
+
+#[test]
+fn a_panic_on_one_loop_ends_all() {
+    let served = serve(options(3, AcceptPolicy::RoundRobin), || Echo);
+    let mut clients: Vec<_> = (0..3).map(|_| served.client()).collect();
+    clients[1].write_all(b"panic").unwrap();
+    let panic = served.running.join().unwrap_err();
+    assert!(panic
+        .downcast_ref::<String>()
+        .is_some_and(|text| text.contains("a protocol that panics")));
+    for mut client in clients {
+        // Closed or reset, but not served any more.
+        let ended = client.write_all(b"a request").and_then(|()| client.read_exact(&mut [0; 9]));
+        ended.unwrap_err();
+    }
+}
+
+#[test]
+fn a_model_with_one_loop_counts_as_one() {
+    let server = Model::Poll.bind("127.0.0.1:0", Config::default(), |_peer| Echo).unwrap();
+    assert_eq!(server.handle().loops().len(), 1);
+}
