@@ -13,7 +13,7 @@ use polyloop_models::{Model, Variant};
 use crate::control::Gate;
 use crate::protocols::{Builtin, Cost};
 use crate::transport::Transport;
-use crate::{compare, load, serve, units};
+use crate::{atlas, compare, load, serve, units};
 
 /// A mistake in what was asked for, as opposed to a failure in doing it: exit code 2.
 #[derive(Debug)]
@@ -60,6 +60,8 @@ enum Command {
     Serve(ServeArgs),
     /// Load a server and check every byte of its answers
     Load(LoadArgs),
+    /// Show what readiness means: what each system call and each backend tells of seventy situations
+    Atlas(AtlasArgs),
 }
 
 #[derive(Args, Debug)]
@@ -316,6 +318,31 @@ struct LoadArgs {
     pin: Option<usize>,
 }
 
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  \
+polyloop atlas\n  \
+polyloop atlas --list                        the names of all scenarios\n  \
+polyloop atlas half-close closed reset       only these\n  \
+polyloop atlas --explain pipe-writer-gone    why it is so\n  \
+polyloop atlas --backend poll,mio --json")]
+struct AtlasArgs {
+    /// The scenarios to play [default: all]
+    #[arg(value_name = "SCENARIO")]
+    scenarios: Vec<String>,
+    /// The backends to show, and the system calls beneath them, separated by commas [default: all]
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    backend: Vec<String>,
+    /// List the scenarios, and play none
+    #[arg(long, conflicts_with_all = ["scenarios", "backend", "json"])]
+    list: bool,
+    /// Say why one scenario comes out as it does
+    #[arg(long, value_name = "SCENARIO", conflicts_with_all = ["scenarios", "json", "list"])]
+    explain: Option<String>,
+    /// Print the atlas as JSON instead of tables
+    #[arg(long)]
+    json: bool,
+}
+
 /// Runs the program with the arguments of this process.
 ///
 /// The exit code is 0, 1 for a failure, 2 for a mistake in the arguments, and 130 after an
@@ -330,6 +357,7 @@ pub fn main() -> ExitCode {
         Some(Command::Compare(args)) => run_compare(*args),
         Some(Command::Serve(args)) => run_serve(args),
         Some(Command::Load(args)) => run_load(&args),
+        Some(Command::Atlas(args)) => run_atlas(args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -450,6 +478,22 @@ fn run_compare(args: CompareArgs) -> anyhow::Result<()> {
         None => Ok(()),
         Some(failure) => Err(anyhow::anyhow!(failure)),
     }
+}
+
+fn run_atlas(args: AtlasArgs) -> anyhow::Result<()> {
+    if args.list {
+        print!("{}", atlas::list());
+        return Ok(());
+    }
+    let explained = args.explain.as_deref().map(atlas::find).transpose()?;
+    let scenarios = explained.map_or(args.scenarios, |scenario| vec![scenario.name.to_owned()]);
+    let atlas = atlas::run(&atlas::Settings { scenarios, backends: args.backend })?;
+    match explained {
+        Some(scenario) => print!("{}", atlas::explain(scenario, &atlas)),
+        None if args.json => println!("{}", serde_json::to_string_pretty(&atlas)?),
+        None => print!("{}", atlas::table::draw(&atlas)),
+    }
+    Ok(())
 }
 
 /// Which models an option is for that `model` does not know.

@@ -7,6 +7,7 @@
 //! | [`serve`] | one server, for a person or for `compare` |
 //! | [`load`] | the load generator |
 //! | [`compare`] | servers against each other: plan, run, save, table |
+//! | [`atlas`] | what each system call and each backend tells of some seventy situations |
 //! | [`statistics`] | medians, paired ratios, intervals, verdicts |
 //! | [`control`] | how a measured process talks to its parent |
 //! | [`process`] | what the operating system knows about a process |
@@ -14,6 +15,7 @@
 //! | [`units`] | figures as a person would write them |
 #![forbid(unsafe_code)]
 
+pub mod atlas;
 pub mod cli;
 pub mod compare;
 pub mod control;

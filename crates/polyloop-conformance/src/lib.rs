@@ -22,6 +22,7 @@
 
 use std::io;
 
+pub mod atlas;
 pub mod backend;
 pub mod datagram;
 pub mod event_loop;

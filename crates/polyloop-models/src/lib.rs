@@ -1,4 +1,5 @@
-//! The concurrency models that serve a [`Protocol`], and the one list of them.
+//! The concurrency models that serve a [`Protocol`]; the one list of them ([`Model`]), and the one
+//! list of the backends that a loop can wait with ([`BackendKind`]).
 //!
 //! ```
 //! use polyloop::{Config, Connection, Protocol};
@@ -24,6 +25,7 @@
 //! ```
 #![deny(unsafe_code)]
 
+mod backends;
 mod blocking;
 mod datagram;
 #[cfg(unix)]
@@ -50,6 +52,7 @@ use polyloop::{
 use polyloop_linux::{EpollBackend, UringServer};
 use polyloop_select::{PollBackend, SelectBackend};
 
+pub use backends::{BackendKind, UseBackend};
 pub use options::{Options, Variant};
 pub use process::Attendant;
 
@@ -278,7 +281,7 @@ impl fmt::Display for Model {
     }
 }
 
-/// A model or a setting that does not exist, and what there is instead.
+/// A model, a setting or a backend that does not exist, and what there is instead.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unknown(String);
 
@@ -286,6 +289,11 @@ impl Unknown {
     fn model(name: &str) -> Unknown {
         let names: Vec<_> = Model::ALL.iter().map(|model| model.name()).collect();
         Unknown(format!("there is no model {name:?}; there are: {}", names.join(", ")))
+    }
+
+    fn backend(name: &str) -> Unknown {
+        let names: Vec<_> = BackendKind::ALL.iter().map(|backend| backend.name()).collect();
+        Unknown(format!("there is no backend {name:?}; there are: {}", names.join(", ")))
     }
 
     fn setting(model: Model, setting: &str) -> Unknown {

@@ -266,8 +266,12 @@ fn readiness(told: PollFlags) -> Readiness {
     add(PollFlags::OUT, Readiness::WRITABLE);
     add(PRIORITY, Readiness::PRIORITY);
     add(RDHUP, Readiness::HANGUP);
-    // Both directions are closed, or (on Windows) the peer's: no read blocks.
     add(PollFlags::HUP, Readiness::HANGUP);
+    if cfg!(unix) {
+        // Neither direction blocks any more, though `POLLOUT` may be missing: of a full stream that
+        // was shut down, and on macOS always. On Windows it is only the peer's half that closed.
+        add(PollFlags::HUP, Readiness::WRITABLE);
+    }
     add(PollFlags::ERR | PollFlags::NVAL, Readiness::ERROR);
     readiness
 }
