@@ -21,6 +21,8 @@ pub mod bare_pool;
 #[cfg(unix)]
 pub mod bare_process;
 pub mod bare_thread;
+#[cfg(target_os = "linux")]
+pub mod bare_uring;
 pub mod tokio_current_thread;
 
 use std::io;

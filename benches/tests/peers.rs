@@ -145,6 +145,7 @@ fn an_out_of_band_byte_hides_nothing() {
     if cfg!(target_os = "linux") {
         peers.push((env!("CARGO_BIN_EXE_bare_epoll"), &["--trigger", "level"]));
         peers.push((env!("CARGO_BIN_EXE_bare_epoll"), &["--trigger", "edge"]));
+        peers.push((env!("CARGO_BIN_EXE_bare_uring"), &[]));
     }
     for (program, arguments) in peers {
         let peer = Peer::start(program, arguments);
@@ -216,6 +217,7 @@ peers! {
 peers! {
     bare_epoll_level: bare_epoll "--trigger" "level";
     bare_epoll_edge: bare_epoll "--trigger" "edge";
+    bare_uring: bare_uring;
 }
 
 /// One client after another, which is all that it can do.

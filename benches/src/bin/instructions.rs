@@ -54,12 +54,13 @@ mod unix {
     const CONNECTIONS: usize = 64;
     const SIZE: usize = 64;
     /// What else is counted, with its arguments.
-    const PEERS: [&str; 7] = [
+    const PEERS: [&str; 8] = [
         "bare_pool --threads 64",
         "bare_poll",
         "bare_epoll",
         "bare_epoll --trigger edge",
         "bare_mio",
+        "bare_uring",
         "bare_thread",
         "tokio_current_thread",
     ];
@@ -107,8 +108,9 @@ cargo run --release -p polyloop-benches --bin instructions -- mio mio/line mio/h
             }
         });
         let ours = ours.map(|variant| Server::Ours(variant, Builtin::Echo));
-        let epoll = |peer: &&str| cfg!(target_os = "linux") || !peer.starts_with("bare_epoll");
-        ours.chain(PEERS.into_iter().filter(epoll).map(Server::Peer)).collect()
+        let linux = |peer: &&str| peer.starts_with("bare_epoll") || *peer == "bare_uring";
+        let here = |peer: &&str| cfg!(target_os = "linux") || !linux(peer);
+        ours.chain(PEERS.into_iter().filter(here).map(Server::Peer)).collect()
     }
 
     fn parse_server(name: &str) -> Result<Server, String> {

@@ -13,6 +13,7 @@ test_model!(pool: Model::Pool, "threads=100");
 test_model!(poll: Model::Poll);
 test_model!(epoll: Model::Epoll);
 test_model!(mio: Model::Mio);
+test_model!(uring: Model::Uring);
 test_model!(mio_with_loops: Model::Mio, "loops=3");
 
 /// A model without a line above would be tested by nobody.

@@ -1,9 +1,14 @@
 //! The names of this crate where the system is not Linux.
 
+use std::convert::Infallible;
 use std::io;
+use std::marker::PhantomData;
 use std::time::Duration;
 
-use polyloop::{Backend, Caps, Events, Interest, Source, Token, Trigger, Waker};
+use polyloop::{
+    Address, Backend, Caps, Config, Events, Interest, Peer, Protocol, ServerHandle, Source,
+    ToAddresses, Token, Trigger, Waker,
+};
 
 /// epoll, which this system does not have: there is never one of these.
 #[derive(Debug)]
@@ -53,5 +58,56 @@ impl Backend for EpollBackend {
 
     fn waker(&self) -> Waker {
         match *self {}
+    }
+}
+
+/// Says that this system has no io_uring.
+///
+/// # Errors
+///
+/// `Unsupported`, always.
+pub fn check_uring() -> io::Result<()> {
+    Err(io::Error::new(io::ErrorKind::Unsupported, "uring: Linux only"))
+}
+
+/// A server on io_uring, which this system does not have: there is never one of these.
+#[derive(Debug)]
+pub struct UringServer<F>(Infallible, PhantomData<F>);
+
+impl<F> UringServer<F> {
+    /// Says that this system has no io_uring.
+    ///
+    /// # Errors
+    ///
+    /// `Unsupported`, always.
+    pub fn bind<P: Protocol>(_: impl ToAddresses, _: Config, _: F) -> io::Result<UringServer<F>>
+    where
+        F: Fn(&Peer) -> P,
+    {
+        check_uring().map(|()| unreachable!("there is none"))
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn addresses(&self) -> &[Address] {
+        match self.0 {}
+    }
+
+    /// Makes a handle.
+    #[must_use]
+    pub fn handle(&self) -> ServerHandle {
+        match self.0 {}
+    }
+
+    /// Serves.
+    ///
+    /// # Errors
+    ///
+    /// None.
+    pub fn run<P: Protocol>(self) -> io::Result<()>
+    where
+        F: Fn(&Peer) -> P,
+    {
+        match self.0 {}
     }
 }

@@ -46,7 +46,7 @@ use polyloop::{
     Address, Backend, Config, MioBackend, Peer, Protocol, Server, ServerHandle, ToAddresses,
     Trigger,
 };
-use polyloop_linux::EpollBackend;
+use polyloop_linux::{EpollBackend, UringServer};
 use polyloop_select::PollBackend;
 
 pub use options::{Options, Variant};
@@ -72,6 +72,8 @@ pub enum Model {
     Epoll,
     /// One loop on mio: edge-triggered epoll, kqueue or AFD.
     Mio,
+    /// One loop on io_uring, by completions.
+    Uring,
 }
 
 impl Model {
@@ -85,6 +87,7 @@ impl Model {
         Model::Poll,
         Model::Epoll,
         Model::Mio,
+        Model::Uring,
     ];
 
     /// The models that this system has, in the same order.
@@ -104,6 +107,7 @@ impl Model {
             Model::Poll => "poll",
             Model::Epoll => "epoll",
             Model::Mio => "mio",
+            Model::Uring => "uring",
         }
     }
 
@@ -119,6 +123,7 @@ impl Model {
             Model::Poll => "one loop on poll(2), WSAPoll on Windows",
             Model::Epoll => "one loop on epoll, level-triggered or edge-triggered; Linux only",
             Model::Mio => "one loop on mio: edge-triggered epoll, kqueue or AFD",
+            Model::Uring => "one loop on io_uring, by completions; Linux only",
         }
     }
 
@@ -149,6 +154,7 @@ impl Model {
         match self {
             Model::Process => process::check(),
             Model::Epoll => EpollBackend::new(Trigger::Level).map(drop),
+            Model::Uring => polyloop_linux::check_uring(),
             _ => Ok(()),
         }
     }
@@ -185,6 +191,14 @@ impl Model {
             Model::Poll => on_loop(PollBackend::new()?, addresses, options.config, factory),
             Model::Epoll => on_loops(|| EpollBackend::new(trigger), addresses, &options, factory),
             Model::Mio => on_loops(MioBackend::new, addresses, &options, factory),
+            Model::Uring => {
+                let server = UringServer::bind(addresses, options.config, factory)?;
+                Ok(BoundServer {
+                    addresses: server.addresses().to_vec(),
+                    handle: server.handle(),
+                    run: Box::new(move |_| server.run()),
+                })
+            }
         }
     }
 
@@ -357,7 +371,7 @@ mod tests {
         let message = "fork".parse::<Model>().unwrap_err().to_string();
         assert_eq!(
             message,
-            "there is no model \"fork\"; there are: iterative, spin, process, thread, pool, poll, epoll, mio"
+            "there is no model \"fork\"; there are: iterative, spin, process, thread, pool, poll, epoll, mio, uring"
         );
     }
 

@@ -59,6 +59,7 @@ mod table;
 mod timers;
 mod token;
 mod token_map;
+mod watchdog;
 
 pub use address::{Address, Peer, ToAddresses};
 pub use backend::{Backend, Caps, Event, Events, Trigger, Waker};
@@ -85,5 +86,8 @@ pub use token_map::TokenMap;
 pub mod driver {
     pub use crate::handle::{Control, Remote};
     pub use crate::machine::{Environment, Machine, Step};
+    pub use crate::mailbox::Mailbox;
+    pub use crate::server::{Message, Remotes};
     pub use crate::starvation::Starvation;
+    pub use crate::watchdog::Watchdog;
 }
