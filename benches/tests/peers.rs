@@ -206,7 +206,13 @@ peers! {
     bare_poll: bare_poll;
     bare_select: bare_select;
     bare_thread: bare_thread;
+    bare_pool: bare_pool "--threads" "500";
     tokio_current_thread: tokio_current_thread;
+}
+
+#[cfg(unix)]
+peers! {
+    bare_process: bare_process;
 }
 
 #[cfg(target_os = "linux")]
@@ -214,4 +220,22 @@ peers! {
     bare_epoll_level: bare_epoll "--trigger" "level";
     bare_epoll_edge: bare_epoll "--trigger" "edge";
     bare_uring: bare_uring;
+}
+
+/// One client after another, which is all that it can do.
+#[test]
+fn bare_iterative_serves_one_client_after_another() {
+    let peer = Peer::start(env!("CARGO_BIN_EXE_bare_iterative"), &[]);
+    let mut first = peer.connect();
+    exchange(&mut first, b"first");
+    let mut second = peer.connect();
+    second.write_all(b"second").unwrap();
+    exchange(&mut first, b"first again");
+    drop(first);
+    let mut answer = [0; 6];
+    second.read_exact(&mut answer).unwrap();
+    assert_eq!(&answer, b"second");
+    drop(second);
+    half_close(&peer);
+    a_slow_reader(&peer);
 }

@@ -43,6 +43,7 @@ mod unix {
     use clap::Parser;
     use comfy_table::{presets, CellAlignment, Table};
     use indicatif::{ProgressBar, ProgressStyle};
+    use polyloop::Config;
     use polyloop_bench::control::Gate;
     use polyloop_bench::protocols::{Builtin, UnknownProtocol};
     use polyloop_bench::{cli, load, units};
@@ -53,7 +54,8 @@ mod unix {
     const CONNECTIONS: usize = 64;
     const SIZE: usize = 64;
     /// What else is counted, with its arguments.
-    const PEERS: [&str; 8] = [
+    const PEERS: [&str; 9] = [
+        "bare_pool --threads 64",
         "bare_select",
         "bare_poll",
         "bare_epoll",
@@ -90,11 +92,22 @@ cargo run --release -p polyloop-benches --bin instructions -- mio mio/line mio/h
         Peer(&'static str),
     }
 
-    /// Every model that this system has, the variants that cost otherwise, and the peers.
+    /// Every model that this system has, the variants that cost otherwise, and the peers. Not those
+    /// that serve fewer connections at once; nor `spin`, whose cost is one of time and not of
+    /// requests; nor `process`, of which valgrind would count one process only, and which drives a
+    /// connection as `thread` does.
     fn all() -> Vec<Server> {
-        let variants = ["epoll:edge"].map(|name| name.parse::<Variant>().expect("it exists"));
+        let variants = ["epoll:edge", "pool:threads=64"]
+            .map(|name| name.parse::<Variant>().expect("it exists"));
         let ours = Model::ALL.iter().map(|&model| Variant::from(model)).chain(variants);
         let ours = ours.filter(|variant| variant.model().check().is_ok());
+        let ours = ours.filter(|variant| match variant.model() {
+            Model::Spin | Model::Process => false,
+            model => {
+                let at_once = model.connections_at_once(&variant.options(Config::default()));
+                at_once.is_none_or(|at_once| at_once >= CONNECTIONS)
+            }
+        });
         let ours = ours.map(|variant| Server::Ours(variant, Builtin::Echo));
         let linux = |peer: &&str| peer.starts_with("bare_epoll") || *peer == "bare_uring";
         let here = |peer: &&str| cfg!(target_os = "linux") || !linux(peer);

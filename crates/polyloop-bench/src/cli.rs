@@ -1,5 +1,6 @@
 //! The command line: what can be asked for, and what an error looks like.
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -74,7 +75,7 @@ struct CompareArgs {
         long,
         value_name = "NAMES",
         value_delimiter = ',',
-        default_value = "poll,epoll,mio,thread"
+        default_value = "select,poll,epoll,mio,thread"
     )]
     models: Vec<String>,
     #[command(flatten)]
@@ -122,6 +123,9 @@ struct CompareArgs {
 /// What only some models know. Each stands for a setting behind the name of such a model.
 #[derive(Args, Debug)]
 struct ModelArgs {
+    /// How many threads a pool has [default: 8]
+    #[arg(long, value_name = "N")]
+    threads: Option<NonZeroUsize>,
     /// How epoll tells readiness: for as long as it lasts, or once when it begins [default: level]
     #[arg(long, value_name = "level|edge", value_parser = ["level", "edge"], hide_possible_values = true)]
     trigger: Option<String>,
@@ -142,6 +146,7 @@ impl ModelArgs {
     /// The settings that were given, each with its flag.
     fn given(&self) -> Vec<(&'static str, String)> {
         let mut given = Vec::new();
+        given.extend(self.threads.map(|threads| ("--threads", format!("threads={threads}"))));
         given.extend(self.trigger.iter().map(|trigger| ("--trigger", trigger.clone())));
         if self.select_unlimited {
             given.push(("--select-unlimited", "unlimited".to_owned()));
@@ -223,16 +228,14 @@ struct ProtocolArgs {
 impl ProtocolArgs {
     /// What a request of `work` takes.
     fn cost(&self) -> Result<Cost, Usage> {
-        let given = self.work.is_some() || self.sleep.is_some();
-        match (self.protocol == Builtin::Work, given) {
+        let cost =
+            Cost { work: self.work.unwrap_or_default(), sleep: self.sleep.unwrap_or_default() };
+        match (self.protocol == Builtin::Work, cost != Cost::default()) {
             (true, false) => {
                 Err(Usage("work takes some time: say --work 2ms or --sleep 2ms".into()))
             }
             (false, true) => Err(Usage("--work and --sleep go with --protocol work".into())),
-            _ => Ok(Cost {
-                work: self.work.unwrap_or_default(),
-                sleep: self.sleep.unwrap_or_default(),
-            }),
+            _ => Ok(cost),
         }
     }
 }

@@ -4,7 +4,7 @@ use anyhow::Context;
 use polyloop::{Address, Config};
 use polyloop_models::Variant;
 
-use crate::control::{self, Counters, Listening, SYSTEM_CALLS};
+use crate::control::{Answers, Counters, Listening, SYSTEM_CALLS};
 use crate::process;
 use crate::protocols::{Builtin, Cost};
 
@@ -36,19 +36,31 @@ pub struct Settings {
 pub fn run(settings: Settings) -> anyhow::Result<()> {
     let raised_descriptor_limit = prepare(settings.pin)?;
     let Settings { model, protocol, cost, listen, config, .. } = settings;
-    let server = protocol.bind(model.model(), listen, model.options(config), cost)?;
+    let options = model.options(config);
+    let at_once = model.model().connections_at_once(&options);
+    let server = protocol.bind(model.model(), listen, options, cost)?;
     let listening = Listening {
         listening: server.addresses()[0].to_string(),
         raised_descriptor_limit,
         pinned: settings.pin,
+        at_once,
+        counts_late: model.model().forks(),
     };
     let handle = server.handle();
-    announce(&listening, settings.control, move || {
+    let counters = move || {
         let counts = handle.counts();
         let named = counts.named().into_iter().chain([(SYSTEM_CALLS, counts.system_calls())]);
         Some(named.map(|(name, count)| (name.to_owned(), count)).collect())
-    })?;
-    server.run().with_context(|| format!("{model} failed"))
+    };
+    let served = if settings.control && model.model().forks() {
+        let answers = Answers::begin(listening, counters)?;
+        let attendant = answers.from_the_accept_loop(server.handle())?;
+        server.run_with(attendant)
+    } else {
+        announce(&listening, settings.control, counters)?;
+        server.run()
+    };
+    served.with_context(|| format!("{model} failed"))
 }
 
 /// Prepares this process to serve: raises its descriptor limit and pins it.
@@ -79,7 +91,7 @@ pub fn announce(
     counters: impl Fn() -> Option<Counters> + Send + 'static,
 ) -> anyhow::Result<()> {
     if control {
-        control::answer(listening, counters)?;
+        Answers::begin(listening.clone(), counters)?.on_a_thread()?;
         return Ok(());
     }
     println!("listening on {}", listening.listening);

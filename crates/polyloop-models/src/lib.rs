@@ -22,12 +22,19 @@
 //! # Ok(())
 //! # }
 //! ```
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 mod blocking;
+#[cfg(unix)]
+mod fork;
 mod iterative;
 mod options;
 mod pool;
+#[cfg(unix)]
+mod process;
+#[cfg(not(unix))]
+#[path = "process_elsewhere.rs"]
+mod process;
 mod spin;
 mod thread;
 
@@ -43,6 +50,7 @@ use polyloop_linux::{EpollBackend, UringServer};
 use polyloop_select::{PollBackend, SelectBackend};
 
 pub use options::{Options, Variant};
+pub use process::Attendant;
 
 /// How one server holds many connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -52,6 +60,8 @@ pub enum Model {
     Iterative,
     /// Sockets that do not block, asked again and again without any multiplexer.
     Spin,
+    /// A process for each connection, which blocks; Unix only.
+    Process,
     /// A thread for each connection, which blocks.
     Thread,
     /// A fixed number of threads that block, each with a connection at a time.
@@ -73,6 +83,7 @@ impl Model {
     pub const ALL: &'static [Model] = &[
         Model::Iterative,
         Model::Spin,
+        Model::Process,
         Model::Thread,
         Model::Pool,
         Model::Select,
@@ -93,6 +104,7 @@ impl Model {
         match self {
             Model::Iterative => "iterative",
             Model::Spin => "spin",
+            Model::Process => "process",
             Model::Thread => "thread",
             Model::Pool => "pool",
             Model::Select => "select",
@@ -109,6 +121,7 @@ impl Model {
         match self {
             Model::Iterative => "one connection at a time, the others wait in the backlog",
             Model::Spin => "every socket asked again and again, without any multiplexer",
+            Model::Process => "a process for each connection, which blocks; Unix only",
             Model::Thread => "a thread for each connection, which blocks",
             Model::Pool => "a fixed number of threads, each with one connection at a time",
             Model::Select => {
@@ -147,6 +160,7 @@ impl Model {
     /// mechanism can't be opened.
     pub fn check(self) -> io::Result<()> {
         match self {
+            Model::Process => process::check(),
             Model::Epoll => EpollBackend::new(Trigger::Level).map(drop),
             Model::Uring => polyloop_linux::check_uring(),
             _ => Ok(()),
@@ -179,6 +193,7 @@ impl Model {
         match self {
             Model::Iterative => iterative::bind(addresses, options.config, factory),
             Model::Spin => spin::bind(addresses, options.config, factory),
+            Model::Process => process::bind(addresses, options.config, factory),
             Model::Thread => thread::bind(addresses, options.config, factory),
             Model::Pool => pool::bind(addresses, options.config, threads, factory),
             Model::Select if select_unlimited => {
@@ -190,11 +205,8 @@ impl Model {
             Model::Mio => on_loops(MioBackend::new, addresses, &options, factory),
             Model::Uring => {
                 let server = UringServer::bind(addresses, options.config, factory)?;
-                Ok(BoundServer {
-                    addresses: server.addresses().to_vec(),
-                    handle: server.handle(),
-                    run: Box::new(move || server.run()),
-                })
+                let (addresses, handle) = (server.addresses().to_vec(), server.handle());
+                Ok(BoundServer::new(addresses, handle, move || server.run()))
             }
         }
     }
@@ -208,6 +220,13 @@ impl Model {
             Model::Pool => Some(options.threads.get()),
             _ => None,
         }
+    }
+
+    /// Whether it forks, and so has to be the only thread of its process: who wants to look after
+    /// something else there is an [`Attendant`].
+    #[must_use]
+    pub fn forks(self) -> bool {
+        self == Model::Process
     }
 }
 
@@ -224,11 +243,8 @@ where
 {
     let server =
         Server::builder().listen(addresses).config(config).backend(backend).build(factory)?;
-    Ok(BoundServer {
-        addresses: server.addresses().to_vec(),
-        handle: server.handle(),
-        run: Box::new(move || server.run()),
-    })
+    let (addresses, handle) = (server.addresses().to_vec(), server.handle());
+    Ok(BoundServer::new(addresses, handle, move || server.run()))
 }
 
 /// One loop, or several.
@@ -250,11 +266,8 @@ where
     }
     let server = Server::builder().listen(addresses).config(config);
     let server = server.build_loops(loops, options.accept, backend, factory)?;
-    Ok(BoundServer {
-        addresses: server.addresses().to_vec(),
-        handle: server.handle(),
-        run: Box::new(move || server.run()),
-    })
+    let (addresses, handle) = (server.addresses().to_vec(), server.handle());
+    Ok(BoundServer::new(addresses, handle, move || server.run()))
 }
 
 impl fmt::Display for Model {
@@ -302,10 +315,19 @@ impl FromStr for Model {
 pub struct BoundServer {
     addresses: Vec<Address>,
     handle: ServerHandle,
-    run: Box<dyn FnOnce() -> io::Result<()> + Send>,
+    run: Box<dyn FnOnce(Option<Attendant>) -> io::Result<()> + Send>,
 }
 
 impl BoundServer {
+    /// A server that has no use for an [`Attendant`].
+    fn new(
+        addresses: Vec<Address>,
+        handle: ServerHandle,
+        run: impl FnOnce() -> io::Result<()> + Send + 'static,
+    ) -> BoundServer {
+        BoundServer { addresses, handle, run: Box::new(move |_| run()) }
+    }
+
     /// Where it listens, with the ports that the system chose.
     #[must_use]
     pub fn addresses(&self) -> &[Address] {
@@ -324,7 +346,18 @@ impl BoundServer {
     ///
     /// What the model's mechanism says. What goes wrong with one connection ends that one only.
     pub fn run(self) -> io::Result<()> {
-        (self.run)()
+        (self.run)(None)
+    }
+
+    /// As [`run`](BoundServer::run), of a model that [forks](Model::forks), with somebody who looks
+    /// after something else meanwhile. To the other models the attendant is a stranger, whom they
+    /// never call: with them, that is what threads are for.
+    ///
+    /// # Errors
+    ///
+    /// As [`run`](BoundServer::run).
+    pub fn run_with(self, attendant: Attendant) -> io::Result<()> {
+        (self.run)(Some(attendant))
     }
 }
 
@@ -348,11 +381,11 @@ mod tests {
     #[test]
     fn an_unknown_name_is_answered_with_the_known_ones() {
         let message = "fork".parse::<Model>().unwrap_err().to_string();
-        assert_eq!(
-            message,
-            "there is no model \"fork\"; there are: iterative, spin, thread, pool, select, poll, \
-             epoll, mio, uring"
+        assert!(
+            message.starts_with("there is no model \"fork\"; there are: iterative, "),
+            "{message}"
         );
+        assert!(Model::ALL.iter().all(|model| message.contains(model.name())), "{message}");
     }
 
     #[test]

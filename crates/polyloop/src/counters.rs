@@ -47,6 +47,21 @@ macro_rules! counters {
         }
 
         impl Counts {
+            /// How many counts there are.
+            pub const NUMBER: usize = [$(stringify!($name)),*].len();
+
+            /// Every count, in the order of the fields: to be sent to another process.
+            #[must_use]
+            pub fn to_array(self) -> [u64; Counts::NUMBER] {
+                [$(self.$name),*]
+            }
+
+            /// Takes back what [`to_array`](Counts::to_array) made.
+            #[must_use]
+            pub fn from_array([$($name),*]: [u64; Counts::NUMBER]) -> Counts {
+                Counts { $($name),* }
+            }
+
             /// Every count with its name, in the order of the fields.
             #[must_use]
             pub fn named(&self) -> Vec<(&'static str, u64)> {
@@ -138,5 +153,6 @@ mod tests {
         assert_eq!(between.system_calls(), 4);
         assert_eq!(between + before, counters.snapshot());
         assert!(between.named().contains(&("reads", 3)));
+        assert_eq!(Counts::from_array(between.to_array()), between);
     }
 }

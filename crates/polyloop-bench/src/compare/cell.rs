@@ -4,14 +4,14 @@
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::ensure;
 use serde::{Deserialize, Serialize};
 
 use super::child::Child;
 use super::plan::{Contestant, Scenario};
-use crate::control::{counted, Counters, Listening, Stats, SYSTEM_CALLS};
+use crate::control::{counted, Counters, Listening, Stats, Waiting, SYSTEM_CALLS};
 use crate::load::{Messages, Phase, Report};
 use crate::process::{Memory, Usage};
 use crate::protocols::Builtin;
@@ -78,6 +78,9 @@ pub struct Measured {
     pub used: Usage,
     /// What the server counted in the measured phase.
     pub counted: Option<Counters>,
+    /// What the server counts of a connection is known only when that has ended.
+    #[serde(default)]
+    pub counts_late: bool,
     /// Resident memory before any connection of the load, in bytes. One connection of our
     /// own had made a request by then, so that what a server allocates once is not shared
     /// out among the connections.
@@ -155,6 +158,11 @@ pub fn measure(
     let protocol = conditions.protocol;
     one_request(&listening.listening, protocol)
         .map_err(|error| format!("it does not speak {protocol}: {error}"))?;
+    if let Some(at_once) = listening.at_once.filter(|&at_once| at_once < scenario.connections) {
+        if !scenario.short {
+            return Err(who_waits(scenario.connections, at_once, &listening, &mut server));
+        }
+    }
     let before: Memory = server.ask("memory", PATIENCE)?;
 
     let mut arguments = words(&[
@@ -196,13 +204,56 @@ pub fn measure(
     Ok(Measured {
         load: *report,
         used: end.usage.since(&start.usage),
-        counted: end.counters.zip(start.counters).map(|(end, start)| counted(&end, &start)),
+        counted: end
+            .counters
+            .zip(start.counters)
+            // Short connections have ended, but for those in hand at the start and at the end.
+            .filter(|_| !listening.counts_late || scenario.short)
+            .map(|(end, start)| counted(&end, &start)),
+        counts_late: listening.counts_late,
         resident_before: before.resident_bytes,
         resident_connected: connected.resident_bytes,
         connected: connections,
         threads: connected.threads,
         raised_descriptor_limit: listening.raised_descriptor_limit,
     })
+}
+
+/// Why a server that serves `at_once` connections can't do a scenario of more that last: connects
+/// as many, and asks how many of them wait.
+fn who_waits(
+    connections: usize,
+    at_once: usize,
+    listening: &Listening,
+    server: &mut Child,
+) -> String {
+    let served = match at_once {
+        1 => "it serves one connection at a time".to_owned(),
+        more => format!("it serves {} connections at a time", units::count(more as u64)),
+    };
+    let connect = || TcpStream::connect(&listening.listening);
+    // It is the number that matters: those that the backlog had no room for are none that wait.
+    let silent: Vec<_> = (0..connections).map_while(|_| connect().ok()).collect();
+    let expected = silent.len().saturating_sub(at_once) as u64;
+    let begun = Instant::now();
+    loop {
+        match server.ask("waiting", PATIENCE) {
+            Ok(Waiting { waiting: Some(waiting) })
+                if waiting == expected || begun.elapsed() > PATIENCE =>
+            {
+                let (waiting, connections) =
+                    (units::count(waiting), units::count(connections as u64));
+                return format!("{served}: {waiting} of {connections} wait in the backlog");
+            }
+            Ok(Waiting { waiting: Some(_) }) => {}
+            Ok(Waiting { waiting: None }) => {
+                return format!(
+                    "{served}: the others wait in the backlog, how many the system does not tell"
+                );
+            }
+            Err(error) => return error,
+        }
+    }
 }
 
 /// Makes one request and waits for the server to close after us.

@@ -73,6 +73,14 @@ fn notes(results: &Results) -> Vec<String> {
             "Calls are counted by the server itself; - is one that does not count.".to_owned(),
         );
     }
+    if measured(results).any(|measured| measured.counts_late) {
+        notes.push(
+            "Where each connection is a process: its calls are counted when it ends, and are - where \
+             connections last; its processor time counts while it lives on Linux, elsewhere once it \
+             has been waited for; its memory is what it shares with nobody."
+                .to_owned(),
+        );
+    }
     notes.push(
         "Memory is resident memory of the process; what the kernel holds for sockets is not in it."
             .to_owned(),

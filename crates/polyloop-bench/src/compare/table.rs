@@ -166,6 +166,7 @@ mod tests {
                 involuntary_switches: Some(10_000),
             },
             counted: Some(Counters::from([(SYSTEM_CALLS.to_owned(), 2_070_000)])),
+            counts_late: false,
             resident_before: Some(1_000_000),
             resident_connected: Some(27_400_000),
             connected: 1000,

@@ -135,6 +135,9 @@ impl<'a> Generator<'a> {
         if self.alive() == 0 {
             let target = &self.settings.target;
             let first = self.errors.first.take().unwrap_or_default();
+            if self.errors.connect == 0 {
+                bail!("no answer from {target}: {first}");
+            }
             bail!("no connection to {target}: {first}; is a server listening there?");
         }
         Ok(())

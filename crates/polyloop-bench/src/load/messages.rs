@@ -113,7 +113,16 @@ impl Messages {
         self.fill(&self.answer, which, offset, out);
     }
 
+    #[inline]
     fn fill(&self, shape: &Shape, which: Which, offset: usize, out: &mut [u8]) {
+        if shape.before.is_empty() && shape.after.is_empty() && !self.text {
+            self.contents.fill(which, offset, out);
+        } else {
+            self.fill_parts(shape, which, offset, out);
+        }
+    }
+
+    fn fill_parts(&self, shape: &Shape, which: Which, offset: usize, out: &mut [u8]) {
         let (before, out) = out.split_at_mut(left(shape.before.len(), offset).min(out.len()));
         before.copy_from_slice(&shape.before[offset.min(shape.before.len())..][..before.len()]);
         let offset = offset.saturating_sub(shape.before.len());

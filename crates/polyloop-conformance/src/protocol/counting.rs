@@ -44,6 +44,8 @@ pub fn a_request_costs_what_it_must(scene: &Scene) {
             assert_eq!((counts.turns, counts.other_calls), (0, 0), "{counts:?}");
             assert!(counts.system_calls() >= 2 * REQUESTS, "{counts:?}");
         }
+        // So does the process of a connection; the one that accepts has turns of its own.
+        Model::Process => assert_eq!(counts.reads, REQUESTS + 1, "{counts:?}"),
         // A loop asks what is ready, and may have to read once more to see that nothing is.
         _ => {
             assert!(counts.reads <= 2 * (REQUESTS + 2), "{counts:?}");

@@ -13,7 +13,6 @@ use polyloop_models::Model;
 use rustix::process::{getrlimit, setrlimit, Resource, Rlimit};
 
 use super::protocols::Echo;
-use super::serve::THREADS;
 use super::Scene;
 use crate::child::{in_a_process_of_its_own, make_room_for_high_descriptors};
 
@@ -72,7 +71,8 @@ fn run_out(scene: &Scene) {
     assert_eq!(exchange_until(tries + 5), 1, "a warning for each try");
     let counts = served.counts();
     // Each thread of a pool rests for itself.
-    let acceptors = if scene.model == Model::Pool { THREADS as u128 } else { 1 };
+    let threads = scene.options(Config::default()).threads.get() as u128;
+    let acceptors = if scene.model == Model::Pool { threads } else { 1 };
     let rests = (began.elapsed().as_millis() / 50 + 2) * acceptors;
     let failed = u128::from(counts.accepts) - ROOM as u128;
     assert!(failed <= rests, "{failed} failed accepts in {:?}: it spins", began.elapsed());

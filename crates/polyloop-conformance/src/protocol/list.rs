@@ -171,6 +171,21 @@ macro_rules! protocol_test {
     };
 }
 
+macro_rules! functions {
+    (exchanges { $($exchange:ident)* } whole { $($whole:ident)* } unix { $($unix:ident)* }) => {
+        &[
+            $((stringify!($exchange), super::$exchange),)*
+            $((stringify!($whole), super::$whole),)*
+            $(#[cfg(unix)] (stringify!($unix), super::$unix),)*
+        ]
+    };
+}
+
+type Named = (&'static str, fn(&super::Scene));
+
+/// Every scenario by its name.
+pub(super) const SCENARIOS: &[Named] = with_protocol_scenarios!(functions! {});
+
 #[cfg(test)]
 macro_rules! names {
     ($($group:ident { $($scenario:ident)* })*) => { &[$($(stringify!($scenario),)*)*] };
