@@ -97,7 +97,7 @@ struct CompareArgs {
     #[arg(long, value_name = "N", default_value_t = 9, value_parser = clap::value_parser!(u32).range(1..=1000))]
     rounds: u32,
     /// How long each measurement lasts
-    #[arg(long, value_name = "TIME", default_value = "400ms", value_parser = units::parse_time)]
+    #[arg(long, value_name = "TIME", default_value = "250ms", value_parser = units::parse_time)]
     duration: Duration,
     /// How long requests are made before each measurement
     #[arg(long, value_name = "TIME", default_value = "100ms", value_parser = units::parse_time)]

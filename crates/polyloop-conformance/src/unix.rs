@@ -161,7 +161,7 @@ fn watch_high_descriptors<B: Backend>(make: Make<B>) {
     let lowest_refused = limit.unwrap_or(HIGH);
     for number in [lowest_refused - 1, lowest_refused, HIGH] {
         let (ours, mut peer) = pair();
-        let ours = rustix::io::fcntl_dupfd_cloexec(&Peer::from(ours), number);
+        let ours = rustix::io::fcntl_dupfd_cloexec(Peer::from(ours), number);
         let mut ours = watchable(Peer::from(ours.expect("descriptors are left")));
         assert_eq!(ours.as_raw_fd(), number, "the number is free");
         if limit.is_some_and(|limit| number >= limit) {
