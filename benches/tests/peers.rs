@@ -10,6 +10,7 @@ use std::time::Duration;
 use polyloop_bench::control::{Gate, Listening};
 use polyloop_bench::load;
 use polyloop_bench::protocols::Builtin;
+use polyloop_bench::transport::Transport;
 
 struct Peer {
     process: Child,
@@ -63,6 +64,7 @@ fn many_connections(peer: &Peer) {
     {
         let settings = load::Settings {
             target: peer.address.into(),
+            transport: Transport::Tcp,
             protocol: Builtin::Echo,
             connections,
             active,

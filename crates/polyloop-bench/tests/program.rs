@@ -373,3 +373,41 @@ fn an_interrupt_says_what_was_saved() {
     let saved: Results = serde_json::from_str(&std::fs::read_to_string(&out).unwrap()).unwrap();
     assert!(saved.rounds_done >= 1);
 }
+
+#[test]
+fn scenarios_and_backends_of_the_atlas_can_be_chosen() {
+    let ended = polyloop(&["atlas", "half-close", "listener", "--backend", "poll", "--json"]);
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    let atlas: serde_json::Value = serde_json::from_str(&ended.stdout).unwrap();
+    assert_eq!(atlas["backends"], serde_json::json!(["poll"]));
+    let rows = atlas["rows"].as_array().unwrap();
+    assert_eq!(rows.len(), 2, "{ended:?}");
+    assert_eq!(rows[0]["scenario"], "half-close");
+    assert_eq!(rows[0]["agreement"], "same");
+    assert_eq!(rows[1]["handler"]["poll"], serde_json::json!([]));
+}
+
+#[test]
+fn a_scenario_of_the_atlas_is_explained() {
+    let ended = polyloop(&["atlas", "--explain", "half-close"]);
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    assert!(ended.stdout.contains("shutdown(2)"), "{}", ended.stdout);
+    assert!(ended.stdout.contains("the end of input"), "{}", ended.stdout);
+    assert!(ended.stdout.lines().all(|line| line.chars().count() <= 100), "{}", ended.stdout);
+}
+
+#[test]
+fn a_mistake_in_asking_for_the_atlas_is_one_line_and_code_2() {
+    for (arguments, tip) in [
+        (["atlas", "half"].as_slice(), "half-close"),
+        (&["atlas", "--explain", "nonsense"], "--list"),
+        (&["atlas", "--backend", "uring"], "poll"),
+        (&["atlas", "--list", "--json"], "--help"),
+    ] {
+        let ended = polyloop(arguments);
+        assert_eq!(ended.code, Some(2), "{ended:?}");
+        assert!(ended.stdout.is_empty(), "{ended:?}");
+        assert_eq!(ended.stderr.lines().count(), 1, "{ended:?}");
+        assert!(ended.stderr.contains(tip), "{ended:?}");
+    }
+}

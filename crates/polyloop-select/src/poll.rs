@@ -296,11 +296,12 @@ fn readiness(told: PollFlags, asked: Interest) -> Readiness {
     add(PollFlags::OUT, Readiness::WRITABLE);
     add(PRIORITY, Readiness::PRIORITY);
     add(RDHUP, Readiness::HANGUP);
-    if cfg!(not(windows)) {
-        // Both directions are closed, no call blocks. Some systems do not say `POLLOUT` as well.
+    if cfg!(unix) {
+        // Neither direction blocks any more, though `POLLOUT` may be missing: of a full stream that
+        // was shut down, and on macOS always.
         add(PollFlags::HUP, Readiness::HANGUP | Readiness::WRITABLE);
     } else if asked.is_readable() || told.intersects(PollFlags::OUT | PollFlags::ERR) {
-        // The peer's direction is closed, and nothing is said of ours.
+        // On Windows it is only the peer's half that closed.
         add(PollFlags::HUP, Readiness::HANGUP);
     }
     add(PollFlags::ERR | PollFlags::NVAL, Readiness::ERROR);

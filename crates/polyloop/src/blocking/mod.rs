@@ -29,7 +29,7 @@ use socket::Socket;
 /// A model adds who calls [`serve`](Service::serve), and on which thread. A connection that uses no
 /// timer, handle or unfinished message makes two system calls a request, `read` and `write`;
 /// deadlines are the socket's own timeouts, which are changed only when the nearest deadline moves
-/// nearer.
+/// nearer. While a connection waits for its peer to take output, its timers wait as well.
 pub struct Service<F> {
     factory: F,
     shared: Arc<Shared>,
