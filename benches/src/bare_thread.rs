@@ -30,7 +30,8 @@ pub fn serve(listener: TcpListener) -> io::Result<()> {
     }
 }
 
-fn echo(mut stream: TcpStream) -> io::Result<()> {
+/// Echoes until the end of the input.
+pub(crate) fn echo(mut stream: TcpStream) -> io::Result<()> {
     let mut buffer = [0; CONNECTION_BUFFER];
     loop {
         match stream.read(&mut buffer) {

@@ -13,10 +13,18 @@
 
 #[cfg(target_os = "linux")]
 pub mod bare_epoll;
+pub mod bare_iterative;
 pub mod bare_mio;
 #[cfg(unix)]
 pub mod bare_poll;
+pub mod bare_pool;
+#[cfg(unix)]
+pub mod bare_process;
+#[cfg(unix)]
+pub mod bare_select;
 pub mod bare_thread;
+#[cfg(target_os = "linux")]
+pub mod bare_uring;
 pub mod tokio_current_thread;
 
 use std::io;
@@ -27,8 +35,9 @@ use std::time::Duration;
 
 use clap::{Args, Parser};
 use polyloop::Address;
-use polyloop_bench::control::{Counters, Listening, SYSTEM_CALLS};
-use polyloop_bench::{cli, serve, units};
+use polyloop_bench::control::{Answers, Counters, Listening, SYSTEM_CALLS};
+use polyloop_bench::serve::{self, prepare};
+use polyloop_bench::{cli, units};
 
 /// The buffer that a loop reads into.
 pub const LOOP_BUFFER: usize = 64 * 1024;
@@ -70,20 +79,47 @@ fn counters() -> Option<Counters> {
     (calls != u64::MAX).then(|| Counters::from([(SYSTEM_CALLS.to_owned(), calls)]))
 }
 
+/// No further arguments.
+#[derive(Debug, Args)]
+struct Nothing {}
+
 /// Reads the arguments, listens, says so, and hands the listener to `server`.
 pub fn main(server: impl FnOnce(TcpListener) -> io::Result<()>) -> ExitCode {
-    #[derive(Debug, Args)]
-    struct Nothing {}
     main_with(|listener, Nothing {}| server(listener))
 }
 
 /// As [`main`], for a server with arguments of its own.
 pub fn main_with<More: Args>(server: impl FnOnce(TcpListener, More) -> io::Result<()>) -> ExitCode {
+    begin(|listener, listening, arguments: Arguments<More>| {
+        serve::announce(&listening, arguments.control, counters)?;
+        Ok(server(listener, arguments.more)?)
+    })
+}
+
+/// What a server answers its parent that may have no thread for it.
+pub type Control = Answers<fn() -> Option<Counters>>;
+
+/// As [`main`], for a server that forks, and so has to be the only thread of its process.
+pub fn main_alone(server: impl FnOnce(TcpListener, Option<Control>) -> io::Result<()>) -> ExitCode {
+    begin(|listener, listening, arguments: Arguments<Nothing>| {
+        let control = if arguments.control {
+            Some(Control::begin(listening, counters)?)
+        } else {
+            serve::announce(&listening, false, counters)?;
+            None
+        };
+        Ok(server(listener, control)?)
+    })
+}
+
+fn begin<More: Args>(
+    serve: impl FnOnce(TcpListener, Listening, Arguments<More>) -> anyhow::Result<()>,
+) -> ExitCode {
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => return cli::explain(&error),
     };
-    match run(arguments, server) {
+    match listen(arguments, serve) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("{error:#}");
@@ -92,19 +128,19 @@ pub fn main_with<More: Args>(server: impl FnOnce(TcpListener, More) -> io::Resul
     }
 }
 
-fn run<More: Args>(
+fn listen<More: Args>(
     arguments: Arguments<More>,
-    server: impl FnOnce(TcpListener, More) -> io::Result<()>,
+    serve: impl FnOnce(TcpListener, Listening, Arguments<More>) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
-    let raised_descriptor_limit = serve::prepare(arguments.pin)?;
+    let raised_descriptor_limit = prepare(arguments.pin)?;
     let listener = polyloop::listen(&arguments.listen, arguments.backlog)?;
     let listening = Listening {
         listening: listener.address().to_string(),
         raised_descriptor_limit,
         pinned: arguments.pin,
+        ..Listening::default()
     };
-    serve::announce(&listening, arguments.control, counters)?;
-    Ok(server(listener.into(), arguments.more)?)
+    serve(listener.into(), listening, arguments)
 }
 
 /// Says whether an error of `accept` concerns only the connection that it would have been.

@@ -10,6 +10,7 @@ use std::time::Duration;
 use polyloop_bench::control::{Gate, Listening};
 use polyloop_bench::load;
 use polyloop_bench::protocols::Builtin;
+use polyloop_bench::transport::Transport;
 
 struct Peer {
     process: Child,
@@ -61,6 +62,7 @@ fn many_connections(peer: &Peer) {
     {
         let settings = load::Settings {
             target: peer.address.into(),
+            transport: Transport::Tcp,
             protocol: Builtin::Echo,
             connections,
             active,
@@ -140,11 +142,13 @@ fn an_out_of_band_byte_hides_nothing() {
     let mut peers: Vec<(&str, &[&str])> = vec![
         (env!("CARGO_BIN_EXE_bare_mio"), &[]),
         (env!("CARGO_BIN_EXE_bare_poll"), &[]),
+        (env!("CARGO_BIN_EXE_bare_select"), &[]),
         (env!("CARGO_BIN_EXE_bare_thread"), &[]),
     ];
     if cfg!(target_os = "linux") {
         peers.push((env!("CARGO_BIN_EXE_bare_epoll"), &["--trigger", "level"]));
         peers.push((env!("CARGO_BIN_EXE_bare_epoll"), &["--trigger", "edge"]));
+        peers.push((env!("CARGO_BIN_EXE_bare_uring"), &[]));
     }
     for (program, arguments) in peers {
         let peer = Peer::start(program, arguments);
@@ -202,12 +206,38 @@ macro_rules! peers {
 peers! {
     bare_mio: bare_mio;
     bare_poll: bare_poll;
+    bare_select: bare_select;
     bare_thread: bare_thread;
+    bare_pool: bare_pool "--threads" "500";
     tokio_current_thread: tokio_current_thread;
+}
+
+#[cfg(unix)]
+peers! {
+    bare_process: bare_process;
 }
 
 #[cfg(target_os = "linux")]
 peers! {
     bare_epoll_level: bare_epoll "--trigger" "level";
     bare_epoll_edge: bare_epoll "--trigger" "edge";
+    bare_uring: bare_uring;
+}
+
+/// One client after another, which is all that it can do.
+#[test]
+fn bare_iterative_serves_one_client_after_another() {
+    let peer = Peer::start(env!("CARGO_BIN_EXE_bare_iterative"), &[]);
+    let mut first = peer.connect();
+    exchange(&mut first, b"first");
+    let mut second = peer.connect();
+    second.write_all(b"second").unwrap();
+    exchange(&mut first, b"first again");
+    drop(first);
+    let mut answer = [0; 6];
+    second.read_exact(&mut answer).unwrap();
+    assert_eq!(&answer, b"second");
+    drop(second);
+    half_close(&peer);
+    a_slow_reader(&peer);
 }

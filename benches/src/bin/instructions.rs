@@ -43,8 +43,10 @@ mod unix {
     use clap::Parser;
     use comfy_table::{presets, CellAlignment, Table};
     use indicatif::{ProgressBar, ProgressStyle};
+    use polyloop::Config;
     use polyloop_bench::control::Gate;
     use polyloop_bench::protocols::{Builtin, UnknownProtocol};
+    use polyloop_bench::transport::Transport;
     use polyloop_bench::{cli, load, units};
     use polyloop_models::{Model, Variant};
     use rustix::process::{kill_process, Pid, Signal};
@@ -53,11 +55,14 @@ mod unix {
     const CONNECTIONS: usize = 64;
     const SIZE: usize = 64;
     /// What else is counted, with its arguments.
-    const PEERS: [&str; 6] = [
+    const PEERS: [&str; 9] = [
+        "bare_pool --threads 64",
+        "bare_select",
         "bare_poll",
         "bare_epoll",
         "bare_epoll --trigger edge",
         "bare_mio",
+        "bare_uring",
         "bare_thread",
         "tokio_current_thread",
     ];
@@ -73,7 +78,8 @@ cargo run --release -p polyloop-benches --bin instructions -- mio mio/line mio/h
     )]
     struct Arguments {
         /// Count only these: a model of polyloop, with its settings, with another protocol than echo
-        /// as MODEL/PROTOCOL, or one of the others that are counted without this [default: all]
+        /// as MODEL/PROTOCOL, over datagrams as MODEL/udp, or one of the others that are counted
+        /// without this [default: all]
         #[arg(value_name = "SERVER", value_parser = parse_server)]
         servers: Vec<Server>,
         /// Print JSON instead of a table
@@ -85,17 +91,31 @@ cargo run --release -p polyloop-benches --bin instructions -- mio mio/line mio/h
     #[derive(Clone, Debug)]
     enum Server {
         Ours(Variant, Builtin),
+        /// The echo over datagrams.
+        Datagrams(Variant),
         Peer(&'static str),
     }
 
-    /// Every model that this system has, the variants that cost otherwise, and the peers.
+    /// Every model that this system has, the variants that cost otherwise, and the peers. Not those
+    /// that serve fewer connections at once; nor `spin`, whose cost is one of time and not of
+    /// requests; nor `process`, of which valgrind would count one process only, and which drives a
+    /// connection as `thread` does.
     fn all() -> Vec<Server> {
-        let variants = ["epoll:edge"].map(|name| name.parse::<Variant>().expect("it exists"));
+        let variants = ["epoll:edge", "pool:threads=64"]
+            .map(|name| name.parse::<Variant>().expect("it exists"));
         let ours = Model::ALL.iter().map(|&model| Variant::from(model)).chain(variants);
         let ours = ours.filter(|variant| variant.model().check().is_ok());
+        let ours = ours.filter(|variant| match variant.model() {
+            Model::Spin | Model::Process => false,
+            model => {
+                let at_once = model.connections_at_once(&variant.options(Config::default()));
+                at_once.is_none_or(|at_once| at_once >= CONNECTIONS)
+            }
+        });
         let ours = ours.map(|variant| Server::Ours(variant, Builtin::Echo));
-        let epoll = |peer: &&str| cfg!(target_os = "linux") || !peer.starts_with("bare_epoll");
-        ours.chain(PEERS.into_iter().filter(epoll).map(Server::Peer)).collect()
+        let linux = |peer: &&str| peer.starts_with("bare_epoll") || *peer == "bare_uring";
+        let here = |peer: &&str| cfg!(target_os = "linux") || !linux(peer);
+        ours.chain(PEERS.into_iter().filter(here).map(Server::Peer)).collect()
     }
 
     fn parse_server(name: &str) -> Result<Server, String> {
@@ -103,6 +123,9 @@ cargo run --release -p polyloop-benches --bin instructions -- mio mio/line mio/h
             return Ok(Server::Peer(peer));
         }
         let (model, protocol) = name.split_once('/').unwrap_or((name, Builtin::Echo.name()));
+        if protocol == "udp" {
+            return model.parse().map(Server::Datagrams).map_err(|unknown| format!("{unknown}"));
+        }
         let protocol = protocol.parse().map_err(|unknown: UnknownProtocol| unknown.to_string())?;
         model.parse().map(|model| Server::Ours(model, protocol)).map_err(|_| {
             let names: Vec<_> = all().iter().map(Server::name).collect();
@@ -115,6 +138,7 @@ cargo run --release -p polyloop-benches --bin instructions -- mio mio/line mio/h
             match self {
                 Server::Ours(variant, Builtin::Echo) => variant.to_string(),
                 Server::Ours(variant, protocol) => format!("{variant}/{protocol}"),
+                Server::Datagrams(variant) => format!("{variant}/udp"),
                 Server::Peer(name) => (*name).to_owned(),
             }
         }
@@ -123,7 +147,15 @@ cargo run --release -p polyloop-benches --bin instructions -- mio mio/line mio/h
         fn protocol(&self) -> Builtin {
             match self {
                 Server::Ours(_, protocol) => *protocol,
-                Server::Peer(_) => Builtin::Echo,
+                Server::Datagrams(_) | Server::Peer(_) => Builtin::Echo,
+            }
+        }
+
+        /// What carries it.
+        fn transport(&self) -> Transport {
+            match self {
+                Server::Datagrams(_) => Transport::Udp,
+                Server::Ours(..) | Server::Peer(_) => Transport::Tcp,
             }
         }
 
@@ -133,6 +165,11 @@ cargo run --release -p polyloop-benches --bin instructions -- mio mio/line mio/h
                 Server::Ours(variant, protocol) => {
                     let (variant, protocol) = (variant.to_string(), protocol.to_string());
                     let words = ["serve", "--model", &variant, "--protocol", &protocol];
+                    ("polyloop", words.map(str::to_owned).into())
+                }
+                Server::Datagrams(variant) => {
+                    let variant = variant.to_string();
+                    let words = ["serve", "--model", &variant, "--transport", "udp"];
                     ("polyloop", words.map(str::to_owned).into())
                 }
                 Server::Peer(peer) => {
@@ -296,6 +333,7 @@ cargo run --release -p polyloop-benches --bin instructions -- mio mio/line mio/h
         let report = load::run(
             &load::Settings {
                 target: address.into(),
+                transport: server.transport(),
                 protocol: server.protocol(),
                 connections: CONNECTIONS,
                 active: CONNECTIONS,

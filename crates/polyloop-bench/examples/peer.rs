@@ -36,6 +36,7 @@ fn main() -> anyhow::Result<()> {
         listening: listener.address().to_string(),
         raised_descriptor_limit,
         pinned: arguments.pin,
+        ..Listening::default()
     };
     serve::announce(&listening, arguments.control, || None)?;
     loop {

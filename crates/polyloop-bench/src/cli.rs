@@ -1,16 +1,18 @@
 //! The command line: what can be asked for, and what an error looks like.
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
-use polyloop::{Address, Config};
+use polyloop::{datagram, Address, Config};
 use polyloop_models::{Model, Variant};
 
 use crate::control::Gate;
 use crate::protocols::{Builtin, Cost};
+use crate::transport::Transport;
 use crate::{atlas, compare, load, serve, units};
 
 /// A mistake in what was asked for, as opposed to a failure in doing it: exit code 2.
@@ -67,8 +69,10 @@ enum Command {
 polyloop compare\n  \
 polyloop compare --scenarios idle --connections 9064 --active 64\n  \
 polyloop compare --models mio --peer bare-mio=target/release/bare_mio --rounds 12\n  \
-polyloop compare --models mio,thread --scenarios active --protocol work --sleep 1ms\n\n\
-The children are started with --control; a peer must understand --listen, --backlog, --control and --pin.")]
+polyloop compare --models mio,thread --scenarios active --protocol work --sleep 1ms\n  \
+polyloop compare --transport udp\n\n\
+The children are started with --control; a peer must understand --listen, --backlog, --control and --pin,\n\
+and --transport udp if that is compared.")]
 struct CompareArgs {
     /// The models to compare, separated by commas, with settings behind colons; all for every one,
     /// an empty list for peers only
@@ -76,7 +80,7 @@ struct CompareArgs {
         long,
         value_name = "NAMES",
         value_delimiter = ',',
-        default_value = "poll,epoll,mio,thread"
+        default_value = "select,poll,epoll,mio,thread"
     )]
     models: Vec<String>,
     #[command(flatten)]
@@ -86,8 +90,8 @@ struct CompareArgs {
     peer: Vec<compare::Contestant>,
     #[command(flatten)]
     protocol: ProtocolArgs,
-    /// The scenarios, separated by commas: active, idle, short
-    #[arg(long, value_name = "NAMES", value_delimiter = ',', default_value = "active,idle,short")]
+    /// The scenarios, separated by commas: active, idle, short [default: all; short is for streams]
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     scenarios: Vec<String>,
     /// How often everything is measured; six is the least that allows a verdict
     #[arg(long, value_name = "N", default_value_t = 9, value_parser = clap::value_parser!(u32).range(1..=1000))]
@@ -124,9 +128,18 @@ struct CompareArgs {
 /// What only some models know. Each stands for a setting behind the name of such a model.
 #[derive(Args, Debug)]
 struct ModelArgs {
+    /// How many threads a pool has [default: 8]
+    #[arg(long, value_name = "N")]
+    threads: Option<NonZeroUsize>,
     /// How epoll tells readiness: for as long as it lasts, or once when it begins [default: level]
     #[arg(long, value_name = "level|edge", value_parser = ["level", "edge"], hide_possible_values = true)]
     trigger: Option<String>,
+    /// Let select hold more descriptors than FD_SETSIZE
+    #[arg(long)]
+    select_unlimited: bool,
+    /// Move datagrams several at a call, where the system can: Linux
+    #[arg(long)]
+    batches: bool,
     /// How many loops serve, each on a thread of its own
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
     loops: Option<u32>,
@@ -141,7 +154,12 @@ impl ModelArgs {
     /// The settings that were given, each with its flag.
     fn given(&self) -> Vec<(&'static str, String)> {
         let mut given = Vec::new();
+        given.extend(self.threads.map(|threads| ("--threads", format!("threads={threads}"))));
+        given.extend(self.batches.then(|| ("--batches", "batches".to_owned())));
         given.extend(self.trigger.iter().map(|trigger| ("--trigger", trigger.clone())));
+        if self.select_unlimited {
+            given.push(("--select-unlimited", "unlimited".to_owned()));
+        }
         given.extend(self.loops.map(|loops| ("--loops", format!("loops={loops}"))));
         given.extend(self.accept.iter().map(|accept| ("--accept", accept.clone())));
         given
@@ -170,6 +188,9 @@ struct ServeArgs {
     /// How long a message may stand unfinished; 0 is for ever
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = units::parse_time)]
     read_timeout: Duration,
+    /// The longest datagram that is taken whole; a longer one is told as truncated, and not answered
+    #[arg(long, value_name = "BYTES", value_parser = parse_count, default_value_t = datagram::LONGEST)]
+    max_datagram: usize,
     /// Answer a parent on standard input and output, and end with it
     #[arg(long)]
     control: bool,
@@ -186,6 +207,7 @@ polyloop serve --model mio --listen 127.0.0.1:7000     then, elsewhere: nc 127.0
 polyloop serve --model epoll --trigger edge            the same as --model epoll:edge\n  \
 polyloop serve --model poll --protocol http            then: curl http://127.0.0.1:7000/hello\n  \
 polyloop serve --model thread --protocol work --sleep 2ms\n  \
+polyloop serve --model mio --transport udp             then: nc -u 127.0.0.1 7000\n  \
 RUST_LOG=polyloop=debug polyloop serve --model poll    shows what the loop does\n\nModels:\n",
     );
     for model in Model::ALL {
@@ -202,9 +224,12 @@ RUST_LOG=polyloop=debug polyloop serve --model poll    shows what the loop does\
     help
 }
 
-/// What connections say.
+/// What connections say, and what carries it.
 #[derive(Args, Debug)]
 struct ProtocolArgs {
+    /// What carries requests: streams, or datagrams of the protocol echo
+    #[arg(long, value_name = "NAME", value_enum, default_value_t, hide_possible_values = true)]
+    transport: Transport,
     /// What connections say: echo, line, frames, http or work
     #[arg(long, value_name = "NAME", default_value_t = Builtin::Echo)]
     protocol: Builtin,
@@ -217,18 +242,17 @@ struct ProtocolArgs {
 }
 
 impl ProtocolArgs {
-    /// What a request of `work` takes.
+    /// What a request of `work` takes, if the protocol and its transport fit.
     fn cost(&self) -> Result<Cost, Usage> {
-        let given = self.work.is_some() || self.sleep.is_some();
-        match (self.protocol == Builtin::Work, given) {
+        self.transport.check(self.protocol)?;
+        let cost =
+            Cost { work: self.work.unwrap_or_default(), sleep: self.sleep.unwrap_or_default() };
+        match (self.protocol == Builtin::Work, cost != Cost::default()) {
             (true, false) => {
                 Err(Usage("work takes some time: say --work 2ms or --sleep 2ms".into()))
             }
             (false, true) => Err(Usage("--work and --sleep go with --protocol work".into())),
-            _ => Ok(Cost {
-                work: self.work.unwrap_or_default(),
-                sleep: self.sleep.unwrap_or_default(),
-            }),
+            _ => Ok(cost),
         }
     }
 }
@@ -239,12 +263,16 @@ polyloop load --target 127.0.0.1:7000\n  \
 polyloop load --target 127.0.0.1:7000 --connections 1000 --active 10 --duration 10s\n  \
 polyloop load --target 127.0.0.1:7000 --rate 20000     latency that no slow server can hide\n  \
 polyloop load --target 127.0.0.1:7000 --short          connect, one request, close\n  \
-polyloop load --target 127.0.0.1:7000 --protocol http\n\n\
+polyloop load --target 127.0.0.1:7000 --protocol http\n  \
+polyloop load --target 127.0.0.1:7000 --transport udp  datagrams; those that are lost are counted\n\n\
 Every byte is checked. The exit code is 1 if one was wrong or nothing was answered.")]
 struct LoadArgs {
     /// The server
     #[arg(long, value_name = "ADDRESS", value_parser = units::parse_address)]
     target: Address,
+    /// What carries requests: streams, or datagrams of the protocol echo
+    #[arg(long, value_name = "NAME", value_enum, default_value_t, hide_possible_values = true)]
+    transport: Transport,
     /// What it speaks: echo, line, frames, http or work
     #[arg(long, value_name = "NAME", default_value_t = Builtin::Echo)]
     protocol: Builtin,
@@ -272,9 +300,10 @@ struct LoadArgs {
     /// Connect, one request, close; the client closes first
     #[arg(long)]
     short: bool,
-    /// How long a request may take before its connection counts as failed
-    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = units::parse_time)]
-    timeout: Duration,
+    /// How long a request may take before its connection counts as failed, or its datagram as lost
+    /// [default: 5s, for datagrams 200ms]
+    #[arg(long, value_name = "TIME", value_parser = units::parse_time)]
+    timeout: Option<Duration>,
     /// What the contents of the messages follow from
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
@@ -368,10 +397,12 @@ fn run_serve(args: ServeArgs) -> anyhow::Result<()> {
         backlog: args.backlog,
         idle: deadline(args.idle_timeout),
         read: deadline(args.read_timeout),
+        max_datagram: args.max_datagram,
         ..Config::default()
     };
     serve::run(serve::Settings {
         model,
+        transport: args.protocol.transport,
         protocol: args.protocol.protocol,
         cost: args.protocol.cost()?,
         listen: args.listen,
@@ -392,6 +423,7 @@ fn run_load(args: &LoadArgs) -> anyhow::Result<()> {
     }
     let gate = if args.control { Gate::controlled()? } else { Gate::open() };
     let settings = load::Settings {
+        transport: args.transport,
         target: args.target.clone(),
         protocol: args.protocol,
         connections: args.connections,
@@ -402,7 +434,7 @@ fn run_load(args: &LoadArgs) -> anyhow::Result<()> {
         warmup: args.warmup,
         rate: args.rate,
         short: args.short,
-        timeout: args.timeout,
+        timeout: args.timeout.unwrap_or_else(|| args.transport.patience()),
         seed: args.seed,
         pin: args.pin,
     };
@@ -422,6 +454,7 @@ fn run_compare(args: CompareArgs) -> anyhow::Result<()> {
     let settings = compare::Settings {
         models: models(args.models, &args.settings)?,
         peers: args.peer,
+        transport: args.protocol.transport,
         protocol: args.protocol.protocol,
         cost: args.protocol.cost()?,
         scenarios: args.scenarios,
@@ -539,7 +572,7 @@ mod tests {
         let cli = Cli::try_parse_from(["polyloop", "--rounds", "9"]).unwrap();
         assert!(cli.command.is_none());
         assert_eq!(cli.compare.rounds, 9);
-        assert_eq!(cli.compare.models, ["poll", "epoll", "mio", "thread"]);
+        assert_eq!(cli.compare.models, ["select", "poll", "epoll", "mio", "thread"]);
     }
 
     #[test]

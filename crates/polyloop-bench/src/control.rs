@@ -8,8 +8,9 @@
 //! |---|---|
 //! | `stats` | [`Stats`]: processor time, context switches, counters |
 //! | `memory` | [`Memory`]: resident bytes, threads |
+//! | `waiting` | [`Waiting`]: connections in the backlog |
 //!
-//! They are two questions because reading the memory of a process with many threads costs
+//! They are several questions because reading the memory of a process with many threads costs
 //! that process time, which must not end up in the window between two `stats`.
 //!
 //! A **load generator** prints a line of JSON at the end of each of its phases and waits
@@ -20,15 +21,18 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, BufRead, Write};
+use std::ops::ControlFlow;
 use std::sync::mpsc::{self, Receiver};
 use std::thread;
 
+use polyloop::ServerHandle;
+use polyloop_models::Attendant;
 use serde::{Deserialize, Serialize};
 
 use crate::process::{self, Memory, Usage};
 
 /// What a server says first.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Listening {
     /// The address that it listens on, with the port that the system chose, as it is written on the
     /// command line.
@@ -39,6 +43,12 @@ pub struct Listening {
     /// The processor that it is pinned to.
     #[serde(default)]
     pub pinned: Option<usize>,
+    /// How many connections it serves at once; further ones wait in the backlog.
+    #[serde(default)]
+    pub at_once: Option<usize>,
+    /// What it counts of a connection is known only when that has ended.
+    #[serde(default)]
+    pub counts_late: bool,
 }
 
 /// What a server has used and done since it started: the answer to `stats`.
@@ -50,6 +60,13 @@ pub struct Stats {
     /// What the server counted itself, if it counts.
     #[serde(default)]
     pub counters: Option<Counters>,
+}
+
+/// Who waits for a server: the answer to `waiting`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Waiting {
+    /// Connections that are established and that nobody has accepted, where the system tells.
+    pub waiting: Option<u64>,
 }
 
 /// What a server counted since it started, by name. All but [`SYSTEM_CALLS`] explain the figures
@@ -68,32 +85,92 @@ pub fn counted(end: &Counters, start: &Counters) -> Counters {
     end.iter().map(since).collect()
 }
 
-/// Makes this process ready to be measured and answers its parent from a thread of its own.
-///
-/// Call it when the server listens and before it serves. `counters` is asked at each `stats`.
-///
-/// # Errors
-///
-/// The standard output is closed, or the system refuses a thread.
-pub fn answer(
-    listening: &Listening,
-    counters: impl Fn() -> Option<Counters> + Send + 'static,
-) -> io::Result<()> {
-    say(listening)?;
-    thread::Builder::new().name("control".to_owned()).spawn(move || {
-        for line in io::stdin().lock().lines().map_while(Result::ok) {
-            let said = match line.trim() {
-                "stats" => say(&Stats { usage: process::usage(), counters: counters() }),
-                "memory" => say::<Memory>(&process::memory()),
-                other => say(&Unknown { unknown: other }),
-            };
-            if said.is_err() {
-                break;
+/// Answers the parent of a process that is measured.
+#[derive(Debug)]
+pub struct Answers<C> {
+    listening: Listening,
+    counters: C,
+}
+
+impl<C: Fn() -> Option<Counters>> Answers<C> {
+    /// Says that the server listens. `counters` is asked at each `stats`.
+    ///
+    /// # Errors
+    ///
+    /// The standard output is closed.
+    pub fn begin(listening: Listening, counters: C) -> io::Result<Self> {
+        say(&listening)?;
+        Ok(Answers { listening, counters })
+    }
+
+    /// Answers one line.
+    ///
+    /// # Errors
+    ///
+    /// The standard output is closed.
+    pub fn answer(&self, line: &str) -> io::Result<()> {
+        match line.trim() {
+            "stats" => say(&Stats { usage: process::usage(), counters: (self.counters)() }),
+            "memory" => say::<Memory>(&process::memory()),
+            "waiting" => {
+                let address = self.listening.listening.parse().ok();
+                say(&Waiting { waiting: address.and_then(process::backlog) })
             }
+            other => say(&Unknown { unknown: other }),
         }
-        std::process::exit(0);
-    })?;
-    Ok(())
+    }
+}
+
+impl<C: Fn() -> Option<Counters> + Send + 'static> Answers<C> {
+    /// Answers the lines of the standard input on a thread of its own, and ends the process with
+    /// them.
+    ///
+    /// Call it when the server listens and before it serves.
+    ///
+    /// # Errors
+    ///
+    /// The system refuses a thread.
+    pub fn on_a_thread(self) -> io::Result<()> {
+        thread::Builder::new().name("control".to_owned()).spawn(move || {
+            for line in io::stdin().lock().lines().map_while(Result::ok) {
+                if self.answer(&line).is_err() {
+                    break;
+                }
+            }
+            std::process::exit(0);
+        })?;
+        Ok(())
+    }
+}
+
+impl<C: Fn() -> Option<Counters> + 'static> Answers<C> {
+    /// Answers the lines of the standard input from the accept loop of a server that may have no
+    /// other thread, and stops the server with them.
+    ///
+    /// # Errors
+    ///
+    /// There is no standard input.
+    pub fn from_the_accept_loop(self, server: ServerHandle) -> io::Result<Attendant> {
+        let mut asked = Vec::new();
+        Attendant::of_stdin(move || {
+            let mut stdin = io::stdin().lock();
+            // It is readable: there is something, or there will be nothing any more.
+            let come = stdin.fill_buf().unwrap_or_default();
+            let length = come.len();
+            asked.extend_from_slice(come);
+            stdin.consume(length);
+            let mut said = Ok(());
+            while let Some(end) = asked.iter().position(|&byte| byte == b'\n') {
+                let line: Vec<u8> = asked.drain(..=end).collect();
+                said = said.and(self.answer(&String::from_utf8_lossy(&line)));
+            }
+            if length > 0 && said.is_ok() {
+                return ControlFlow::Continue(());
+            }
+            server.stop();
+            ControlFlow::Break(())
+        })
+    }
 }
 
 /// The answer to a line that means nothing.

@@ -11,6 +11,7 @@
 //! | [`statistics`] | medians, paired ratios, intervals, verdicts |
 //! | [`control`] | how a measured process talks to its parent |
 //! | [`process`] | what the operating system knows about a process |
+//! | [`transport`] | streams, or datagrams |
 //! | [`units`] | figures as a person would write them |
 #![forbid(unsafe_code)]
 
@@ -23,4 +24,5 @@ pub mod process;
 pub mod protocols;
 pub mod serve;
 pub mod statistics;
+pub mod transport;
 pub mod units;

@@ -4,6 +4,8 @@
 //! This is the one place of the crate that asks which system it was compiled for.
 //! What a system does not tell is `None`, never zero.
 
+use std::net::{IpAddr, SocketAddr};
+
 use serde::{Deserialize, Serialize};
 
 /// The processor time and context switches of this process since it started.
@@ -32,6 +34,21 @@ impl Usage {
         Some(self.user_ns? + self.system_ns?)
     }
 
+    /// This and `more` together; what either does not know counts as nothing.
+    #[cfg(unix)]
+    fn plus(&self, more: &Usage) -> Usage {
+        let sum = |one: Option<u64>, other: Option<u64>| match (one, other) {
+            (None, None) => None,
+            (one, other) => Some(one.unwrap_or(0) + other.unwrap_or(0)),
+        };
+        Usage {
+            user_ns: sum(self.user_ns, more.user_ns),
+            system_ns: sum(self.system_ns, more.system_ns),
+            voluntary_switches: sum(self.voluntary_switches, more.voluntary_switches),
+            involuntary_switches: sum(self.involuntary_switches, more.involuntary_switches),
+        }
+    }
+
     /// What was used since `start`.
     pub fn since(&self, start: &Usage) -> Usage {
         Usage {
@@ -53,7 +70,7 @@ pub(crate) fn difference(end: Option<u64>, start: Option<u64>) -> Option<u64> {
     Some(end?.saturating_sub(start?))
 }
 
-/// The memory and the threads of this process at this moment.
+/// The memory and the threads of this process, and on Linux of its children, at this moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Memory {
     /// Resident memory in bytes. What the kernel holds for sockets is not in it.
@@ -91,9 +108,13 @@ pub fn usage() -> Usage {
     use nix::sys::resource::{getrusage, UsageWho};
 
     // getrusage(2) fails only for an unknown `who` or a bad address.
-    let Ok(usage) = getrusage(UsageWho::RUSAGE_SELF) else {
-        return Usage::default();
-    };
+    let own = getrusage(UsageWho::RUSAGE_SELF).map(usage_of).unwrap_or_default();
+    let ended = getrusage(UsageWho::RUSAGE_CHILDREN).map(usage_of).unwrap_or_default();
+    children().into_iter().map(usage_of_living).fold(own.plus(&ended), |sum, more| sum.plus(&more))
+}
+
+#[cfg(unix)]
+fn usage_of(usage: nix::sys::resource::Usage) -> Usage {
     let nanoseconds = |time: nix::sys::time::TimeVal| {
         let seconds = u64::try_from(time.tv_sec()).ok()?;
         let microseconds = u64::try_from(time.tv_usec()).ok()?;
@@ -105,6 +126,68 @@ pub fn usage() -> Usage {
         voluntary_switches: u64::try_from(usage.voluntary_context_switches()).ok(),
         involuntary_switches: u64::try_from(usage.involuntary_context_switches()).ok(),
     }
+}
+
+/// The children that have not been waited for.
+#[cfg(target_os = "linux")]
+fn children() -> Vec<i32> {
+    let text = std::fs::read_to_string("/proc/thread-self/children").unwrap_or_default();
+    text.split_whitespace().filter_map(|pid| pid.parse().ok()).collect()
+}
+
+/// The children that have not been waited for: this system does not tell.
+#[cfg(not(target_os = "linux"))]
+fn children() -> Vec<i32> {
+    Vec::new()
+}
+
+/// What a child has used that has not been waited for; nothing if it is gone.
+#[cfg(target_os = "linux")]
+fn usage_of_living(child: i32) -> Usage {
+    let clock = nix::time::clock_getcpuclockid(nix::unistd::Pid::from_raw(child));
+    let used = clock.and_then(nix::time::ClockId::now).ok();
+    let nanoseconds = used.map(|time| std::time::Duration::from(time).as_nanos() as u64);
+    let status = format!("/proc/{child}/status");
+    Usage {
+        user_ns: nanoseconds,
+        system_ns: Some(0),
+        voluntary_switches: proc_field(&status, "voluntary_ctxt_switches:"),
+        involuntary_switches: proc_field(&status, "nonvoluntary_ctxt_switches:"),
+    }
+}
+
+#[cfg(all(unix, not(target_os = "linux")))]
+fn usage_of_living(_: i32) -> Usage {
+    Usage::default()
+}
+
+/// Connections that are established at a listening socket of this machine, and that nobody has
+/// accepted.
+///
+/// # Portability
+///
+/// Linux only, from `/proc/net/tcp`, where the receive queue of a listener is its backlog.
+pub fn backlog(address: SocketAddr) -> Option<u64> {
+    let (file, ip) = match address.ip() {
+        IpAddr::V4(ip) => ("/proc/net/tcp", ip.octets().to_vec()),
+        IpAddr::V6(ip) => ("/proc/net/tcp6", ip.octets().to_vec()),
+    };
+    let text = std::fs::read_to_string(file).ok()?;
+    // The address in words of four bytes, each in the order of the machine.
+    let words =
+        ip.chunks_exact(4).map(|word| u32::from_ne_bytes([word[0], word[1], word[2], word[3]]));
+    let mut local: String = words.map(|word| format!("{word:08X}")).collect();
+    local.push_str(&format!(":{:04X}", address.port()));
+    // sl local_address rem_address st tx_queue:rx_queue ...
+    let mut listeners = text.lines().filter_map(|line| {
+        let mut fields = line.split_whitespace().skip(1);
+        let here = fields.next()? == local;
+        let listens = fields.nth(1)? == "0A";
+        let (_, waiting) = fields.next()?.split_once(':')?;
+        (here && listens).then(|| u64::from_str_radix(waiting, 16).ok())?
+    });
+    let first = listeners.next()?;
+    Some(first + listeners.sum::<u64>())
 }
 
 /// Reads the processor time and the context switches used so far: this system does not tell.
@@ -165,10 +248,20 @@ impl ProcessorClock {
 
 /// Reads the resident memory and the number of threads.
 pub fn memory() -> Memory {
-    Memory {
+    let mut memory = Memory {
         resident_bytes: resident_bytes(),
         threads: proc_field("/proc/self/status", "Threads:"),
+    };
+    for child in children() {
+        // A page that a child shares with its parent is the parent's. One that is gone has none.
+        let rollup = format!("/proc/{child}/smaps_rollup");
+        let private = ["Private_Clean:", "Private_Dirty:"].map(|field| proc_field(&rollup, field));
+        let private = private.into_iter().flatten().sum::<u64>() * 1024;
+        memory.resident_bytes = memory.resident_bytes.map(|bytes| bytes + private);
+        let threads = proc_field(&format!("/proc/{child}/status"), "Threads:").unwrap_or(0);
+        memory.threads = memory.threads.map(|all| all + threads);
     }
+    memory
 }
 
 /// The kernel's own sum over all mappings comes first: it is exact, and reading it costs a

@@ -4,16 +4,20 @@ use anyhow::Context;
 use polyloop::{Address, Config};
 use polyloop_models::Variant;
 
-use crate::control::{self, Counters, Listening, SYSTEM_CALLS};
+use crate::cli::Usage;
+use crate::control::{Answers, Counters, Listening, SYSTEM_CALLS};
 use crate::process;
-use crate::protocols::{Builtin, Cost};
+use crate::protocols::{Builtin, Cost, Echo};
+use crate::transport::Transport;
 
 /// What shall be served, and how.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// How connections are held.
     pub model: Variant,
-    /// What connections say.
+    /// What carries requests.
+    pub transport: Transport,
+    /// What connections say. Datagrams are echoed.
     pub protocol: Builtin,
     /// What a request of [`Work`](crate::protocols::Work) takes.
     pub cost: Cost,
@@ -36,19 +40,41 @@ pub struct Settings {
 pub fn run(settings: Settings) -> anyhow::Result<()> {
     let raised_descriptor_limit = prepare(settings.pin)?;
     let Settings { model, protocol, cost, listen, config, .. } = settings;
-    let server = protocol.bind(model.model(), listen, model.options(config), cost)?;
+    let options = model.options(config);
+    let at_once = match settings.transport {
+        Transport::Tcp => model.model().connections_at_once(&options),
+        Transport::Udp => None,
+    };
+    let server = match settings.transport {
+        Transport::Tcp if options.batches => {
+            let text = format!("{model}: batches are of datagrams, with --transport udp");
+            return Err(Usage(text).into());
+        }
+        Transport::Tcp => protocol.bind(model.model(), listen, options, cost)?,
+        Transport::Udp => model.model().bind_datagram(listen, options, || Echo)?,
+    };
     let listening = Listening {
         listening: server.addresses()[0].to_string(),
         raised_descriptor_limit,
         pinned: settings.pin,
+        at_once,
+        counts_late: model.model().forks(),
     };
     let handle = server.handle();
-    announce(&listening, settings.control, move || {
+    let counters = move || {
         let counts = handle.counts();
         let named = counts.named().into_iter().chain([(SYSTEM_CALLS, counts.system_calls())]);
         Some(named.map(|(name, count)| (name.to_owned(), count)).collect())
-    })?;
-    server.run().with_context(|| format!("{model} failed"))
+    };
+    let served = if settings.control && model.model().forks() {
+        let answers = Answers::begin(listening, counters)?;
+        let attendant = answers.from_the_accept_loop(server.handle())?;
+        server.run_with(attendant)
+    } else {
+        announce(&listening, settings.control, counters)?;
+        server.run()
+    };
+    served.with_context(|| format!("{model} failed"))
 }
 
 /// Prepares this process to serve: raises its descriptor limit and pins it.
@@ -79,7 +105,7 @@ pub fn announce(
     counters: impl Fn() -> Option<Counters> + Send + 'static,
 ) -> anyhow::Result<()> {
     if control {
-        control::answer(listening, counters)?;
+        Answers::begin(listening.clone(), counters)?.on_a_thread()?;
         return Ok(());
     }
     println!("listening on {}", listening.listening);

@@ -12,7 +12,7 @@ use std::process::{Command, Output, Stdio};
 
 use common::Serving;
 use polyloop_bench::protocols::Builtin;
-use polyloop_models::Model;
+use polyloop_models::{Model, Options};
 
 /// The first line that a client says about itself, if it is installed.
 fn installed(client: &str, arguments: &[&str]) -> bool {
@@ -39,11 +39,7 @@ fn servers(protocol: Builtin) -> impl Iterator<Item = (Model, Serving)> {
 
 /// How many connections a client may hold with a server of `model`.
 fn connections(model: Model) -> usize {
-    if model.name() == "iterative" {
-        1
-    } else {
-        4
-    }
+    model.connections_at_once(&Options::default()).map_or(8, |most| most.min(8))
 }
 
 /// Runs a client to its end with `said` on its standard input.

@@ -24,6 +24,7 @@ use std::io;
 
 pub mod atlas;
 pub mod backend;
+pub mod datagram;
 pub mod event_loop;
 pub mod exceptions;
 pub mod protocol;
@@ -31,6 +32,8 @@ pub mod protocol;
 pub mod unix;
 pub mod watchdog;
 
+#[cfg(unix)]
+mod child;
 mod list;
 mod script;
 mod sockets;

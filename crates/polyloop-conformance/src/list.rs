@@ -139,6 +139,7 @@ macro_rules! with_scenarios {
                 closed_without_interest_is_silent
                 a_number_that_comes_back_is_refused_until_deregistered
                 regular_files_are_as_declared
+                high_descriptors_are_as_declared
                 a_pipe_whose_writer_closed_is_readable
                 a_pipe_whose_reader_closed_is_writable
                 a_full_stream_that_is_shut_down_is_writable

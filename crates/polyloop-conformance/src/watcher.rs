@@ -82,6 +82,10 @@ impl<B: Backend> Watcher<B> {
                 "contract 4: an event of {token} without a direction: {readiness:?}"
             );
             assert!(
+                self.backend.caps().hangup || !readiness.is_hangup(),
+                "caps: {token} was told a hang-up, which is not declared"
+            );
+            assert!(
                 Readiness::from(*asked).contains(told),
                 "contract 4: {token} was asked for {asked:?} and told {readiness:?}"
             );

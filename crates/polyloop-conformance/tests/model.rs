@@ -7,7 +7,7 @@ use std::time::Duration;
 use ::mio::net::TcpStream;
 use polyloop::{Backend, Events, Interest, MioBackend, Readiness, Token, Trigger};
 use polyloop_conformance::{watchdog, Make};
-use polyloop_select::PollBackend;
+use polyloop_select::{PollBackend, SelectBackend};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
@@ -229,6 +229,8 @@ macro_rules! agrees {
 
 agrees!(mio: MioBackend::new);
 agrees!(poll: PollBackend::new);
+agrees!(select: SelectBackend::new);
+agrees!(select_unlimited: SelectBackend::unlimited);
 #[cfg(target_os = "linux")]
 agrees!(epoll_level: || polyloop_linux::EpollBackend::new(Trigger::Level));
 #[cfg(target_os = "linux")]

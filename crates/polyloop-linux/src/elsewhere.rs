@@ -1,9 +1,17 @@
 //! The names of this crate where the system is not Linux.
 
+use std::convert::Infallible;
 use std::io;
+use std::marker::PhantomData;
+use std::net::{SocketAddr, UdpSocket};
 use std::time::Duration;
 
-use polyloop::{Backend, Caps, Events, Interest, Source, Token, Trigger, Waker};
+use mio::{event, Registry};
+use polyloop::datagram::{DatagramSocket, Inbox, Outbox};
+use polyloop::{
+    Address, Backend, BorrowedSource, Caps, Config, Events, Interest, Peer, Protocol, ServerHandle,
+    Source, ToAddresses, Token, Trigger, Waker,
+};
 
 /// epoll, which this system does not have: there is never one of these.
 #[derive(Debug)]
@@ -52,6 +60,109 @@ impl Backend for EpollBackend {
     }
 
     fn waker(&self) -> Waker {
+        match *self {}
+    }
+}
+
+/// Says that this system has no io_uring.
+///
+/// # Errors
+///
+/// `Unsupported`, always.
+pub fn check_uring() -> io::Result<()> {
+    Err(io::Error::new(io::ErrorKind::Unsupported, "uring: Linux only"))
+}
+
+/// A server on io_uring, which this system does not have: there is never one of these.
+#[derive(Debug)]
+pub struct UringServer<F>(Infallible, PhantomData<F>);
+
+impl<F> UringServer<F> {
+    /// Says that this system has no io_uring.
+    ///
+    /// # Errors
+    ///
+    /// `Unsupported`, always.
+    pub fn bind<P: Protocol>(_: impl ToAddresses, _: Config, _: F) -> io::Result<UringServer<F>>
+    where
+        F: Fn(&Peer) -> P,
+    {
+        check_uring().map(|()| unreachable!("there is none"))
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn addresses(&self) -> &[Address] {
+        match self.0 {}
+    }
+
+    /// Makes a handle.
+    #[must_use]
+    pub fn handle(&self) -> ServerHandle {
+        match self.0 {}
+    }
+
+    /// Serves.
+    ///
+    /// # Errors
+    ///
+    /// None.
+    pub fn run<P: Protocol>(self) -> io::Result<()>
+    where
+        F: Fn(&Peer) -> P,
+    {
+        match self.0 {}
+    }
+}
+
+/// Several datagrams at a call, for which this system has none: there is never one of these.
+#[derive(Debug)]
+pub enum BatchSocket {}
+
+impl BatchSocket {
+    /// Says that this system has no call for several datagrams.
+    ///
+    /// # Errors
+    ///
+    /// `Unsupported`, always.
+    pub fn new(_: UdpSocket) -> io::Result<BatchSocket> {
+        let message = "batches of datagrams: Linux only, whose kernel has recvmmsg and sendmmsg";
+        Err(io::Error::new(io::ErrorKind::Unsupported, message))
+    }
+}
+
+impl DatagramSocket for BatchSocket {
+    const BATCH: usize = 1;
+
+    fn receive(&self, _: &mut Inbox) -> io::Result<()> {
+        match *self {}
+    }
+
+    fn send(&self, _: &Outbox) -> io::Result<usize> {
+        match *self {}
+    }
+
+    fn local_address(&self) -> io::Result<SocketAddr> {
+        match *self {}
+    }
+}
+
+impl event::Source for BatchSocket {
+    fn register(&mut self, _: &Registry, _: mio::Token, _: mio::Interest) -> io::Result<()> {
+        match *self {}
+    }
+
+    fn reregister(&mut self, _: &Registry, _: mio::Token, _: mio::Interest) -> io::Result<()> {
+        match *self {}
+    }
+
+    fn deregister(&mut self, _: &Registry) -> io::Result<()> {
+        match *self {}
+    }
+}
+
+impl Source for BatchSocket {
+    fn borrowed(&self) -> BorrowedSource<'_> {
         match *self {}
     }
 }

@@ -122,8 +122,10 @@ impl Backend for EpollBackend {
             trigger: self.trigger,
             short_read_drains: true,
             priority: true,
+            hangup: true,
             kernel_set: true,
             regular_files: false,
+            limit: None,
         }
     }
 

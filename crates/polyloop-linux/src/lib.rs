@@ -27,14 +27,22 @@
 //! server.run()
 //! # }
 //! ```
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
+#[cfg(target_os = "linux")]
+mod batch;
 #[cfg(not(target_os = "linux"))]
 mod elsewhere;
 #[cfg(target_os = "linux")]
 mod epoll;
+#[cfg(target_os = "linux")]
+mod uring;
 
+#[cfg(target_os = "linux")]
+pub use batch::BatchSocket;
 #[cfg(not(target_os = "linux"))]
-pub use elsewhere::EpollBackend;
+pub use elsewhere::{check_uring, BatchSocket, EpollBackend, UringServer};
 #[cfg(target_os = "linux")]
 pub use epoll::EpollBackend;
+#[cfg(target_os = "linux")]
+pub use uring::{check_uring, UringServer};

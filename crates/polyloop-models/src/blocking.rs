@@ -38,7 +38,7 @@ impl<F> Blocking<F> {
         BoundServer {
             addresses: self.entrances.iter().map(|entrance| entrance.address().clone()).collect(),
             handle: self.service.handle(),
-            run: Box::new(move || run(self)),
+            run: Box::new(move |_| run(self)),
         }
     }
 }

@@ -23,13 +23,21 @@
 //! # Ok(())
 //! # }
 //! ```
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 mod backends;
 mod blocking;
+mod datagram;
+#[cfg(unix)]
+mod fork;
 mod iterative;
 mod options;
 mod pool;
+#[cfg(unix)]
+mod process;
+#[cfg(not(unix))]
+#[path = "process_elsewhere.rs"]
+mod process;
 mod spin;
 mod thread;
 
@@ -41,11 +49,12 @@ use polyloop::{
     Address, Backend, Config, MioBackend, Peer, Protocol, Server, ServerHandle, ToAddresses,
     Trigger,
 };
-use polyloop_linux::EpollBackend;
-use polyloop_select::PollBackend;
+use polyloop_linux::{EpollBackend, UringServer};
+use polyloop_select::{PollBackend, SelectBackend};
 
 pub use backends::{BackendKind, UseBackend};
 pub use options::{Options, Variant};
+pub use process::Attendant;
 
 /// How one server holds many connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -55,16 +64,22 @@ pub enum Model {
     Iterative,
     /// Sockets that do not block, asked again and again without any multiplexer.
     Spin,
+    /// A process for each connection, which blocks; Unix only.
+    Process,
     /// A thread for each connection, which blocks.
     Thread,
     /// A fixed number of threads that block, each with a connection at a time.
     Pool,
+    /// One loop on select(2), within `FD_SETSIZE` unless [`Options::select_unlimited`] is set.
+    Select,
     /// One loop on poll(2), on Windows WSAPoll.
     Poll,
     /// One loop on epoll, level-triggered unless [`Options::trigger`] says otherwise.
     Epoll,
     /// One loop on mio: edge-triggered epoll, kqueue or AFD.
     Mio,
+    /// One loop on io_uring, by completions.
+    Uring,
 }
 
 impl Model {
@@ -72,11 +87,14 @@ impl Model {
     pub const ALL: &'static [Model] = &[
         Model::Iterative,
         Model::Spin,
+        Model::Process,
         Model::Thread,
         Model::Pool,
+        Model::Select,
         Model::Poll,
         Model::Epoll,
         Model::Mio,
+        Model::Uring,
     ];
 
     /// The models that this system has, in the same order.
@@ -90,11 +108,14 @@ impl Model {
         match self {
             Model::Iterative => "iterative",
             Model::Spin => "spin",
+            Model::Process => "process",
             Model::Thread => "thread",
             Model::Pool => "pool",
+            Model::Select => "select",
             Model::Poll => "poll",
             Model::Epoll => "epoll",
             Model::Mio => "mio",
+            Model::Uring => "uring",
         }
     }
 
@@ -104,11 +125,16 @@ impl Model {
         match self {
             Model::Iterative => "one connection at a time, the others wait in the backlog",
             Model::Spin => "every socket asked again and again, without any multiplexer",
+            Model::Process => "a process for each connection, which blocks; Unix only",
             Model::Thread => "a thread for each connection, which blocks",
             Model::Pool => "a fixed number of threads, each with one connection at a time",
+            Model::Select => {
+                "one loop on select(2), with room for FD_SETSIZE descriptors or for all"
+            }
             Model::Poll => "one loop on poll(2), WSAPoll on Windows",
             Model::Epoll => "one loop on epoll, level-triggered or edge-triggered; Linux only",
             Model::Mio => "one loop on mio: edge-triggered epoll, kqueue or AFD",
+            Model::Uring => "one loop on io_uring, by completions; Linux only",
         }
     }
 
@@ -116,10 +142,12 @@ impl Model {
     #[must_use]
     pub fn settings(self) -> &'static str {
         match self {
-            Model::Pool => "threads=8",
-            Model::Epoll => "level, edge, loops=2, round-robin, least-loaded, reuse-port",
-            Model::Mio => "loops=2, round-robin, least-loaded, reuse-port",
-            _ => "",
+            Model::Process | Model::Thread | Model::Uring => "",
+            Model::Pool => "threads=8, batches",
+            Model::Select => "unlimited, batches",
+            Model::Epoll => "level, edge, loops=2, round-robin, least-loaded, reuse-port, batches",
+            Model::Mio => "loops=2, round-robin, least-loaded, reuse-port, batches",
+            Model::Iterative | Model::Spin | Model::Poll => "batches",
         }
     }
 
@@ -137,7 +165,9 @@ impl Model {
     /// mechanism can't be opened.
     pub fn check(self) -> io::Result<()> {
         match self {
+            Model::Process => process::check(),
             Model::Epoll => EpollBackend::new(Trigger::Level).map(drop),
+            Model::Uring => polyloop_linux::check_uring(),
             _ => Ok(()),
         }
     }
@@ -160,7 +190,7 @@ impl Model {
         F: Fn(&Peer) -> P + Send + Sync + 'static,
     {
         let options = options.into();
-        let Options { trigger, threads, .. } = options;
+        let Options { trigger, select_unlimited, threads, .. } = options;
         let addresses = &addresses.to_addresses()?[..];
         if addresses.is_empty() {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "no address to listen on"));
@@ -168,11 +198,21 @@ impl Model {
         match self {
             Model::Iterative => iterative::bind(addresses, options.config, factory),
             Model::Spin => spin::bind(addresses, options.config, factory),
+            Model::Process => process::bind(addresses, options.config, factory),
             Model::Thread => thread::bind(addresses, options.config, factory),
             Model::Pool => pool::bind(addresses, options.config, threads, factory),
+            Model::Select if select_unlimited => {
+                on_loop(SelectBackend::unlimited()?, addresses, options.config, factory)
+            }
+            Model::Select => on_loop(SelectBackend::new()?, addresses, options.config, factory),
             Model::Poll => on_loop(PollBackend::new()?, addresses, options.config, factory),
             Model::Epoll => on_loops(|| EpollBackend::new(trigger), addresses, &options, factory),
             Model::Mio => on_loops(MioBackend::new, addresses, &options, factory),
+            Model::Uring => {
+                let server = UringServer::bind(addresses, options.config, factory)?;
+                let (addresses, handle) = (server.addresses().to_vec(), server.handle());
+                Ok(BoundServer::new(addresses, handle, move || server.run()))
+            }
         }
     }
 
@@ -185,6 +225,13 @@ impl Model {
             Model::Pool => Some(options.threads.get()),
             _ => None,
         }
+    }
+
+    /// Whether it forks, and so has to be the only thread of its process: who wants to look after
+    /// something else there is an [`Attendant`].
+    #[must_use]
+    pub fn forks(self) -> bool {
+        self == Model::Process
     }
 }
 
@@ -201,11 +248,8 @@ where
 {
     let server =
         Server::builder().listen(addresses).config(config).backend(backend).build(factory)?;
-    Ok(BoundServer {
-        addresses: server.addresses().to_vec(),
-        handle: server.handle(),
-        run: Box::new(move || server.run()),
-    })
+    let (addresses, handle) = (server.addresses().to_vec(), server.handle());
+    Ok(BoundServer::new(addresses, handle, move || server.run()))
 }
 
 /// One loop, or several.
@@ -227,11 +271,8 @@ where
     }
     let server = Server::builder().listen(addresses).config(config);
     let server = server.build_loops(loops, options.accept, backend, factory)?;
-    Ok(BoundServer {
-        addresses: server.addresses().to_vec(),
-        handle: server.handle(),
-        run: Box::new(move || server.run()),
-    })
+    let (addresses, handle) = (server.addresses().to_vec(), server.handle());
+    Ok(BoundServer::new(addresses, handle, move || server.run()))
 }
 
 impl fmt::Display for Model {
@@ -284,10 +325,19 @@ impl FromStr for Model {
 pub struct BoundServer {
     addresses: Vec<Address>,
     handle: ServerHandle,
-    run: Box<dyn FnOnce() -> io::Result<()> + Send>,
+    run: Box<dyn FnOnce(Option<Attendant>) -> io::Result<()> + Send>,
 }
 
 impl BoundServer {
+    /// A server that has no use for an [`Attendant`].
+    fn new(
+        addresses: Vec<Address>,
+        handle: ServerHandle,
+        run: impl FnOnce() -> io::Result<()> + Send + 'static,
+    ) -> BoundServer {
+        BoundServer { addresses, handle, run: Box::new(move |_| run()) }
+    }
+
     /// Where it listens, with the ports that the system chose.
     #[must_use]
     pub fn addresses(&self) -> &[Address] {
@@ -306,7 +356,18 @@ impl BoundServer {
     ///
     /// What the model's mechanism says. What goes wrong with one connection ends that one only.
     pub fn run(self) -> io::Result<()> {
-        (self.run)()
+        (self.run)(None)
+    }
+
+    /// As [`run`](BoundServer::run), of a model that [forks](Model::forks), with somebody who looks
+    /// after something else meanwhile. To the other models the attendant is a stranger, whom they
+    /// never call: with them, that is what threads are for.
+    ///
+    /// # Errors
+    ///
+    /// As [`run`](BoundServer::run).
+    pub fn run_with(self, attendant: Attendant) -> io::Result<()> {
+        (self.run)(Some(attendant))
     }
 }
 
@@ -330,17 +391,22 @@ mod tests {
     #[test]
     fn an_unknown_name_is_answered_with_the_known_ones() {
         let message = "fork".parse::<Model>().unwrap_err().to_string();
-        assert_eq!(
-            message,
-            "there is no model \"fork\"; there are: iterative, spin, thread, pool, poll, epoll, mio"
+        assert!(
+            message.starts_with("there is no model \"fork\"; there are: iterative, "),
+            "{message}"
         );
+        assert!(Model::ALL.iter().all(|model| message.contains(model.name())), "{message}");
     }
 
     #[test]
     fn a_setting_is_one_of_its_model() {
         let unknown = |text: &str| text.parse::<Variant>().unwrap_err().to_string();
-        assert_eq!(unknown("epoll:both"), "epoll has no setting \"both\"; it has: level, edge, loops=2, round-robin, least-loaded, reuse-port");
-        assert_eq!(unknown("poll:edge"), "poll has no setting \"edge\", and no other");
+        let epoll = unknown("epoll:both");
+        assert!(
+            epoll.starts_with("epoll has no setting \"both\"; it has: level, edge,"),
+            "{epoll}"
+        );
+        assert_eq!(unknown("thread:edge"), "thread has no setting \"edge\", and no other");
         assert!(unknown("pool:threads=0").contains("it has: threads=8"));
         assert!(unknown("fork:edge").contains("there is no model \"fork\""));
     }

@@ -14,8 +14,13 @@ use crate::{Model, Unknown};
 pub struct Options {
     /// Deadlines, water marks and limits.
     pub config: Config,
+    /// Models that serve datagrams: receive and send several at a call, where the system has such
+    /// calls: on Linux. Otherwise one at a call, with `recvfrom` and `sendto`.
+    pub batches: bool,
     /// `epoll`: how the kernel tells readiness; on levels by default.
     pub trigger: Trigger,
+    /// `select`: sets as large as they have to be, instead of room for `FD_SETSIZE` descriptors.
+    pub select_unlimited: bool,
     /// How many loops there are, each on a thread of its own, for the models that can have several.
     /// One by default.
     pub loops: NonZeroUsize,
@@ -38,7 +43,9 @@ impl Default for Options {
     fn default() -> Options {
         Options {
             config: Config::default(),
+            batches: false,
             trigger: Trigger::default(),
+            select_unlimited: false,
             loops: NonZeroUsize::MIN,
             accept: AcceptPolicy::default(),
             threads: Options::THREADS,
@@ -64,12 +71,15 @@ impl Options {
         let number = || value.parse().map_err(|_| unknown());
         match (model, name) {
             (_, "loops") if model.has_loops() => self.loops = number()?,
+            (Model::Pool, "threads") => self.threads = number()?,
+            _ if name != setting => return Err(unknown()), // a value where there is none
             (_, "round-robin") if model.has_loops() => self.accept = AcceptPolicy::RoundRobin,
             (_, "least-loaded") if model.has_loops() => self.accept = AcceptPolicy::LeastLoaded,
             (_, "reuse-port") if model.has_loops() => self.accept = AcceptPolicy::ReusePort,
-            (Model::Pool, "threads") => self.threads = number()?,
+            (Model::Select, "unlimited") => self.select_unlimited = true,
             (Model::Epoll, "level") => self.trigger = Trigger::Level,
             (Model::Epoll, "edge") => self.trigger = Trigger::Edge,
+            (model, "batches") if model.serves_datagrams().is_ok() => self.batches = true,
             _ => return Err(unknown()),
         }
         Ok(())

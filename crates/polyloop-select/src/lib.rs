@@ -4,7 +4,8 @@
 //! [`PollBackend`] waits with poll(2), WSAPoll on Windows. It is level-triggered and runs on every
 //! system, which makes it the one to compare the kernel-set backends with: a change of interest
 //! costs a few stores instead of a system call, and each wait costs time in proportion to the
-//! number of descriptors.
+//! number of descriptors. [`SelectBackend`] does the same with select(2), whose sets have room for
+//! a fixed number of descriptors, unless it is made without that limit.
 //!
 //! ```
 //! use polyloop::{Protocol, Connection, Server};
@@ -31,6 +32,9 @@
 
 mod poll;
 mod raw;
+mod select;
+mod timeout;
 mod waker;
 
 pub use poll::PollBackend;
+pub use select::SelectBackend;

@@ -7,10 +7,11 @@ use std::time::Duration;
 use polyloop::{
     Backend, Caps, Events, Interest, RawSource, Readiness, Source, Table, Token, Trigger, Waker,
 };
-use rustix::event::{poll, PollFd, PollFlags, Timespec};
+use rustix::event::{poll, PollFd, PollFlags};
 use rustix::io::Errno;
 
 use crate::raw;
+use crate::timeout::timespec;
 use crate::waker::WakeUp;
 
 /// poll(2) as a [`Backend`]: level-triggered, on every system, linear in the number of
@@ -60,9 +61,6 @@ struct Name {
 
 /// The waker's place.
 const WAKER: usize = 0;
-
-/// The longest wait in one call: some systems count milliseconds in 32 bits. A wait may end early.
-const LONGEST: Duration = Duration::from_secs(24 * 3600);
 
 impl PollBackend {
     /// Makes an empty set and its waker.
@@ -139,8 +137,10 @@ impl Backend for PollBackend {
             trigger: Trigger::Level,
             short_read_drains: true,
             priority: true,
+            hangup: true,
             kernel_set: false,
             regular_files: cfg!(unix),
+            limit: None,
         }
     }
 
@@ -274,9 +274,4 @@ fn readiness(told: PollFlags) -> Readiness {
     }
     add(PollFlags::ERR | PollFlags::NVAL, Readiness::ERROR);
     readiness
-}
-
-fn timespec(timeout: Duration) -> Timespec {
-    let timeout = timeout.min(LONGEST);
-    Timespec { tv_sec: timeout.as_secs() as _, tv_nsec: timeout.subsec_nanos() as _ }
 }

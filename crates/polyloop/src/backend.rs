@@ -106,8 +106,8 @@ pub enum Trigger {
 
 /// What differs from one backend to the next and can't be hidden.
 ///
-/// The loop reads the first two and hides them, and counts system calls by the third kind of set;
-/// the rest is for those who choose a backend.
+/// The loop reads the first two and hides them, and counts system calls by the kind of set; the
+/// rest is for those who choose a backend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Caps {
     /// Level- or edge-triggered.
@@ -117,6 +117,11 @@ pub struct Caps {
     pub short_read_drains: bool,
     /// Whether [`Interest::PRIORITY`] is told.
     pub priority: bool,
+    /// Whether a hang-up is told as such, and an error whenever there is one. If not, the first is
+    /// told as input that has ended, and an error as input and as room; only a connect that failed
+    /// is told as one. Whoever waits for room alone may then not be told that its stream was shut
+    /// down while its buffer was full.
+    pub hangup: bool,
     /// Whether the kernel keeps the set of what is watched. If so, each change is a system call,
     /// and a source that was closed without `deregister` is forgotten in silence. If not, the set
     /// is handed over with each `poll`, which reports such a source once, with the error hint, and
@@ -124,6 +129,9 @@ pub struct Caps {
     pub kernel_set: bool,
     /// Whether a regular file can be watched (and is always ready).
     pub regular_files: bool,
+    /// Where there is a limit: descriptors from this number on are refused; on Windows, further
+    /// sockets when there are so many of them, of which the waker is one.
+    pub limit: Option<usize>,
 }
 
 /// One source that is ready.

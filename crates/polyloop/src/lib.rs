@@ -24,6 +24,7 @@
 //! | floor | you write | you get |
 //! |---|---|---|
 //! | [`Server`] | a [`Protocol`]: bytes in, bytes out | accepting within limits, buffers, water marks, half-close, deadlines, drain |
+//! | [`DatagramServer`] | a [`DatagramProtocol`]: one datagram in, one out | fairness, answers that wait, what was too long, drain |
 //! | [`EventLoop`] | a [`Handler`]: this token is ready, this timer is due | edges and levels made one, fairness, timers, messages from other threads |
 //! | [`Backend`] | everything | which tokens are ready |
 //!
@@ -43,6 +44,7 @@ mod config;
 mod connection;
 mod context;
 mod counters;
+pub mod datagram;
 mod event_loop;
 mod handle;
 mod interest;
@@ -59,6 +61,7 @@ mod table;
 mod timers;
 mod token;
 mod token_map;
+mod watchdog;
 
 pub use address::{Address, Peer, ToAddresses};
 pub use backend::{Backend, Caps, Event, Events, Trigger, Waker};
@@ -67,6 +70,7 @@ pub use config::Config;
 pub use connection::Connection;
 pub use context::Context;
 pub use counters::{Counter, Counters, Counts};
+pub use datagram::{DatagramProtocol, DatagramServer, Reply};
 pub use event_loop::{EventLoop, Handler};
 pub use handle::{Handle, ServerHandle};
 pub use interest::{Interest, Readiness};
@@ -85,5 +89,8 @@ pub use token_map::TokenMap;
 pub mod driver {
     pub use crate::handle::{Control, Remote};
     pub use crate::machine::{Environment, Machine, Step};
+    pub use crate::mailbox::Mailbox;
+    pub use crate::server::{Message, Remotes};
     pub use crate::starvation::Starvation;
+    pub use crate::watchdog::Watchdog;
 }

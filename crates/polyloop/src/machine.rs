@@ -22,6 +22,8 @@ pub struct Machine {
     flags: u16,
     /// The protocol has set a timer, which is not to outlive the connection.
     timed: bool,
+    /// Bytes that are on their way with [`FLIGHT`].
+    flying: u32,
 }
 
 #[derive(Debug)]
@@ -43,7 +45,7 @@ struct Queue {
     bytes: Vec<u8>,
     /// How much of `bytes` is written.
     written: usize,
-    /// When the kernel last took something.
+    /// When the kernel last took something, of what flies before it as well.
     since: Tick,
 }
 
@@ -69,6 +71,8 @@ const INPUT_TOO_LONG: u16 = 1 << 8;
 const REST: u16 = 1 << 9;
 /// or output that the kernel did not take: so no flag at all means that there is nothing to do.
 const QUEUE: u16 = 1 << 10;
+/// Output is with the kernel, which will tell how much of it it took.
+const FLIGHT: u16 = 1 << 11;
 
 /// What a driver lends a connection for the length of one call.
 pub struct Environment<'a> {
@@ -123,7 +127,7 @@ impl Machine {
     /// A connection that opens at `now`.
     #[must_use]
     pub fn new(now: Tick) -> Machine {
-        Machine { held: None, active: now, flags: 0, timed: false }
+        Machine { held: None, active: now, flags: 0, timed: false, flying: 0 }
     }
 
     #[inline]
@@ -264,7 +268,7 @@ impl Machine {
 
     /// Gives back the room of what is not held any more.
     fn let_go(&mut self) {
-        if !self.is(REST | QUEUE) {
+        if !self.is(REST | QUEUE | FLIGHT) {
             self.held = None;
         }
     }
@@ -291,12 +295,37 @@ impl Machine {
         protocol: &mut P,
         mut write: impl FnMut(&[u8]) -> io::Result<usize>,
     ) -> Step {
+        Machine::settle_by(connection, protocol, |environment| {
+            Machine::flush(environment, &mut write)
+        })
+    }
+
+    /// As [`settle`](Machine::settle), for a driver that hands output to the kernel and is told
+    /// later how much of it was taken, which it tells with [`landed`](Machine::landed).
+    ///
+    /// `launch` takes the bytes out of the vector and may leave another one there, which is empty.
+    /// It is called when nothing flies.
+    pub fn settle_in_flight<P: Protocol>(
+        connection: &mut Connection<'_>,
+        protocol: &mut P,
+        mut launch: impl FnMut(&mut Vec<u8>),
+    ) -> Step {
+        Machine::settle_by(connection, protocol, |environment| {
+            Machine::launch(environment, &mut launch)
+        })
+    }
+
+    fn settle_by<P: Protocol>(
+        connection: &mut Connection<'_>,
+        protocol: &mut P,
+        mut flush: impl FnMut(&mut Environment<'_>) -> Result<(), Closed>,
+    ) -> Step {
         for round in 0.. {
             if connection.0.machine.is(ABORT) {
                 connection.0.output.clear();
                 break;
             }
-            if let Err(reason) = Machine::flush(&mut connection.0, &mut write) {
+            if let Err(reason) = flush(&mut connection.0) {
                 return Step::Close(reason);
             }
             if round == Machine::ROUNDS || !Machine::go_on(connection, protocol) {
@@ -380,6 +409,70 @@ impl Machine {
         Ok(())
     }
 
+    /// Launches the queue, then what was gathered, unless something flies already: it waits then.
+    fn launch(
+        environment: &mut Environment<'_>,
+        launch: &mut impl FnMut(&mut Vec<u8>),
+    ) -> Result<(), Closed> {
+        let Environment { machine, output, now, config, .. } = environment;
+        if !machine.is(QUEUE | FLIGHT) {
+            if !output.is_empty() {
+                machine.flies(output.len(), *now);
+                launch(output);
+            }
+            return Ok(());
+        }
+        if !output.is_empty() {
+            machine.enqueue(output, 0, *now);
+        }
+        if !machine.is(FLIGHT) {
+            let mut bytes = std::mem::take(&mut machine.hold(*now).queue.bytes);
+            machine.flags &= !QUEUE;
+            machine.flies(bytes.len(), *now);
+            launch(&mut bytes);
+        }
+        if machine.waiting() > config.max_output {
+            return Err(Closed::OutputTooLong);
+        }
+        Ok(())
+    }
+
+    /// The driver has launched so many bytes by itself: all that a steady connection sent.
+    #[inline]
+    pub fn flies(&mut self, count: usize, now: Tick) {
+        self.flags |= FLIGHT;
+        self.flying = u32::try_from(count).unwrap_or(u32::MAX);
+        if let Some(held) = &mut self.held {
+            held.queue.since = now;
+        }
+    }
+
+    /// The kernel has taken some of what flies, and `left` bytes are launched again; or all of it,
+    /// and nothing flies any more. To be settled then, unless it is steady.
+    #[inline]
+    pub fn landed(&mut self, left: usize, now: Tick) {
+        self.active = now;
+        self.flying = u32::try_from(left).unwrap_or(u32::MAX);
+        if left == 0 {
+            self.flags &= !FLIGHT;
+        }
+        if self.held.is_some() {
+            self.landed_before_more(now);
+        }
+    }
+
+    #[cold]
+    fn landed_before_more(&mut self, now: Tick) {
+        self.hold(now).queue.since = now;
+        self.let_go();
+    }
+
+    /// What flies was not taken at once: from now on the peer has the time that
+    /// [`Config::write`](crate::Config::write) gives it. To be settled.
+    pub fn stalls(&mut self, now: Tick) {
+        self.hold(now);
+    }
+
     /// Writes until all is written or the kernel takes nothing more, and returns how much.
     fn write_all(
         &mut self,
@@ -403,7 +496,7 @@ impl Machine {
     /// Moves what was gathered, but for what is `written`, to the end of the queue.
     #[cold]
     fn enqueue(&mut self, output: &mut Vec<u8>, written: usize, now: Tick) {
-        let fresh = !self.is(QUEUE);
+        let fresh = !self.is(QUEUE | FLIGHT);
         self.flags |= QUEUE;
         let queue = &mut self.hold(now).queue;
         if fresh {
@@ -413,13 +506,14 @@ impl Machine {
         output.clear();
     }
 
-    /// Bytes that the kernel did not take.
+    /// Bytes that the kernel has not taken.
     #[inline]
     pub(crate) fn waiting(&self) -> usize {
-        if !self.is(QUEUE) {
+        if !self.is(QUEUE | FLIGHT) {
             return 0;
         }
-        self.held.as_ref().map_or(0, |held| held.queue.bytes.len() - held.queue.written)
+        let queue = self.held.as_ref().filter(|_| self.is(QUEUE)).map(|held| &held.queue);
+        queue.map_or(0, |queue| queue.bytes.len() - queue.written) + self.flying as usize
     }
 
     /// What is to be done when there is nothing to write at the moment.
@@ -461,10 +555,10 @@ impl Machine {
     /// Whether the kernel has taken all output.
     #[must_use]
     pub fn is_flushed(&self) -> bool {
-        !self.is(QUEUE)
+        !self.is(QUEUE | FLIGHT)
     }
 
-    /// Whether there is nothing to do but to wait for input: no flag, no rest, no queue.
+    /// Whether there is nothing to do but to wait for input: no flag, no rest, no output.
     #[inline]
     #[must_use]
     pub fn is_steady(&self) -> bool {
@@ -480,7 +574,7 @@ impl Machine {
     /// Whether the connection is in the middle of nothing.
     #[must_use]
     pub fn is_quiet(&self) -> bool {
-        !self.is(REST | QUEUE | ABOVE_HIGH)
+        !self.is(REST | QUEUE | FLIGHT | ABOVE_HIGH)
     }
 
     /// The next of the connection's deadlines, and what it is closed for if that passes.
@@ -492,9 +586,9 @@ impl Machine {
         let rest = held.filter(|_| self.is(REST) && self.interest().is_readable());
         let read = rest.zip(config.read);
         let read = read.map(|(held, read)| (held.rest.since.after(read), Closed::ReadTimeout));
-        let queue = held.filter(|_| self.is(QUEUE)).zip(config.write);
+        let output = held.filter(|_| !self.is_flushed()).zip(config.write);
         let write =
-            queue.map(|(held, write)| (held.queue.since.after(write), Closed::WriteTimeout));
+            output.map(|(held, write)| (held.queue.since.after(write), Closed::WriteTimeout));
         [idle, read, write].into_iter().flatten().min_by_key(|(deadline, _)| *deadline)
     }
 }

@@ -85,13 +85,15 @@ impl<M> Sender<M> {
 }
 
 /// The loop's end.
-pub(crate) struct Mailbox<M> {
+pub struct Mailbox<M> {
     shared: Arc<Shared<M>>,
     waker: Waker,
 }
 
 impl<M> Mailbox<M> {
-    pub(crate) fn new(waker: Waker) -> Mailbox<M> {
+    /// Makes a mailbox of a loop that `waker` wakes.
+    #[must_use]
+    pub fn new(waker: Waker) -> Mailbox<M> {
         let shared = Shared {
             queue: Mutex::new(Some(Vec::new())),
             notified: AtomicBool::new(false),
@@ -100,23 +102,26 @@ impl<M> Mailbox<M> {
         Mailbox { shared: Arc::new(shared), waker }
     }
 
-    pub(crate) fn sender(&self) -> Sender<M> {
+    /// Makes a sender.
+    #[must_use]
+    pub fn sender(&self) -> Sender<M> {
         Sender { shared: Arc::clone(&self.shared), waker: self.waker.clone() }
     }
 
     /// Announces that the loop is about to wait; false if there are messages to look at first.
-    pub(crate) fn may_sleep(&self) -> bool {
+    #[must_use]
+    pub fn may_sleep(&self) -> bool {
         self.shared.asleep.store(true, Ordering::SeqCst);
         !self.shared.notified.load(Ordering::SeqCst)
     }
 
     /// The wait is over. A sender that has not seen it yet wakes the loop for nothing, once.
-    pub(crate) fn awake(&self) {
+    pub fn awake(&self) {
         self.shared.asleep.store(false, Ordering::Relaxed);
     }
 
     /// Moves what was sent to `inbox`, which is empty and whose room the next senders use.
-    pub(crate) fn take(&self, inbox: &mut Vec<M>) {
+    pub fn take(&self, inbox: &mut Vec<M>) {
         if !self.shared.notified.load(Ordering::Relaxed) {
             return;
         }

@@ -89,8 +89,10 @@ impl Backend for MioBackend {
             trigger: Trigger::Edge,
             short_read_drains: LINUX && !FORCED_POLL,
             priority: LINUX,
+            hangup: true,
             kernel_set: true,
             regular_files: FORCED_POLL,
+            limit: None,
         }
     }
 

@@ -4,17 +4,18 @@
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::ensure;
 use serde::{Deserialize, Serialize};
 
 use super::child::Child;
 use super::plan::{Contestant, Scenario};
-use crate::control::{counted, Counters, Listening, Stats, SYSTEM_CALLS};
+use crate::control::{counted, Counters, Listening, Stats, Waiting, SYSTEM_CALLS};
 use crate::load::{Messages, Phase, Report};
 use crate::process::{Memory, Usage};
 use crate::protocols::Builtin;
+use crate::transport::{datagrams_to, Transport};
 use crate::units;
 
 /// What is the same for every measurement of a run.
@@ -22,6 +23,8 @@ use crate::units;
 pub struct Conditions {
     /// This program, which is also the load generator.
     pub program: PathBuf,
+    /// What carries requests.
+    pub transport: Transport,
     /// What connections say.
     pub protocol: Builtin,
     /// How long the measured phase makes new requests.
@@ -78,6 +81,9 @@ pub struct Measured {
     pub used: Usage,
     /// What the server counted in the measured phase.
     pub counted: Option<Counters>,
+    /// What the server counts of a connection is known only when that has ended.
+    #[serde(default)]
+    pub counts_late: bool,
     /// Resident memory before any connection of the load, in bytes. One connection of our
     /// own had made a request by then, so that what a server allocates once is not shared
     /// out among the connections.
@@ -128,8 +134,6 @@ impl Measured {
 
 /// How long a child may take for anything that should be immediate.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// How long a request may take before its connection counts as failed.
-const REQUEST: Duration = Duration::from_secs(5);
 
 /// Measures one contestant in one scenario.
 ///
@@ -147,25 +151,39 @@ pub fn measure(
         ("--backlog", Some(conditions.backlog.to_string())),
         ("--control", None),
     ]));
+    let transport = conditions.transport;
+    if transport != Transport::default() {
+        arguments.extend(words(&[("--transport", Some(transport.to_string()))]));
+    }
     arguments.extend(pin(conditions.server_processor));
     let own = contestant.program.as_os_str().is_empty();
     let program = if own { &conditions.program } else { &contestant.program };
     let mut server = Child::start("server", program, &arguments)?;
     let listening: Listening = server.hear(PATIENCE)?;
     let protocol = conditions.protocol;
-    one_request(&listening.listening, protocol)
-        .map_err(|error| format!("it does not speak {protocol}: {error}"))?;
+    let listens = &listening.listening;
+    let requested = match transport {
+        Transport::Tcp => one_request(listens, protocol),
+        Transport::Udp => one_datagram(listens),
+    };
+    requested.map_err(|error| format!("it does not speak {protocol}: {error}"))?;
+    if let Some(at_once) = listening.at_once.filter(|&at_once| at_once < scenario.connections) {
+        if !scenario.short {
+            return Err(who_waits(scenario.connections, at_once, &listening, &mut server));
+        }
+    }
     let before: Memory = server.ask("memory", PATIENCE)?;
 
     let mut arguments = words(&[
         ("load", None),
         ("--target", Some(listening.listening.clone())),
+        ("--transport", Some(transport.to_string())),
         ("--protocol", Some(protocol.to_string())),
         ("--connections", Some(scenario.connections.to_string())),
         ("--size", Some(scenario.size.to_string())),
         ("--duration", Some(units::microseconds(conditions.duration))),
         ("--warmup", Some(units::microseconds(conditions.warmup))),
-        ("--timeout", Some(units::microseconds(REQUEST))),
+        ("--timeout", Some(units::microseconds(transport.patience()))),
         ("--control", None),
     ]);
     arguments.extend(if scenario.short {
@@ -176,16 +194,17 @@ pub fn measure(
     arguments.extend(pin(conditions.load_processor));
     let mut load = Child::start("load generator", &conditions.program, &arguments)?;
 
+    let request = transport.patience();
     // A thousand connections take a second; a phase may end with one request that times out.
-    let Phase::Connected { connections } = load.hear(3 * PATIENCE + 2 * REQUEST)? else {
+    let Phase::Connected { connections } = load.hear(3 * PATIENCE + 2 * request)? else {
         return Err("the load generator lost count of its phases".to_owned());
     };
     let connected: Memory = server.ask("memory", PATIENCE)?;
-    let Phase::Warm = load.ask("go", PATIENCE + conditions.warmup + 2 * REQUEST)? else {
+    let Phase::Warm = load.ask("go", PATIENCE + conditions.warmup + 2 * request)? else {
         return Err("the load generator lost count of its phases".to_owned());
     };
     let start: Stats = server.ask("stats", PATIENCE)?;
-    let done: Phase = load.ask("go", PATIENCE + conditions.duration + 2 * REQUEST)?;
+    let done: Phase = load.ask("go", PATIENCE + conditions.duration + 2 * request)?;
     let end: Stats = server.ask("stats", PATIENCE)?;
     let Phase::Done { report } = done else {
         return Err("the load generator lost count of its phases".to_owned());
@@ -196,13 +215,56 @@ pub fn measure(
     Ok(Measured {
         load: *report,
         used: end.usage.since(&start.usage),
-        counted: end.counters.zip(start.counters).map(|(end, start)| counted(&end, &start)),
+        counted: end
+            .counters
+            .zip(start.counters)
+            // Short connections have ended, but for those in hand at the start and at the end.
+            .filter(|_| !listening.counts_late || scenario.short)
+            .map(|(end, start)| counted(&end, &start)),
+        counts_late: listening.counts_late,
         resident_before: before.resident_bytes,
         resident_connected: connected.resident_bytes,
         connected: connections,
         threads: connected.threads,
         raised_descriptor_limit: listening.raised_descriptor_limit,
     })
+}
+
+/// Why a server that serves `at_once` connections can't do a scenario of more that last: connects
+/// as many, and asks how many of them wait.
+fn who_waits(
+    connections: usize,
+    at_once: usize,
+    listening: &Listening,
+    server: &mut Child,
+) -> String {
+    let served = match at_once {
+        1 => "it serves one connection at a time".to_owned(),
+        more => format!("it serves {} connections at a time", units::count(more as u64)),
+    };
+    let connect = || TcpStream::connect(&listening.listening);
+    // It is the number that matters: those that the backlog had no room for are none that wait.
+    let silent: Vec<_> = (0..connections).map_while(|_| connect().ok()).collect();
+    let expected = silent.len().saturating_sub(at_once) as u64;
+    let begun = Instant::now();
+    loop {
+        match server.ask("waiting", PATIENCE) {
+            Ok(Waiting { waiting: Some(waiting) })
+                if waiting == expected || begun.elapsed() > PATIENCE =>
+            {
+                let (waiting, connections) =
+                    (units::count(waiting), units::count(connections as u64));
+                return format!("{served}: {waiting} of {connections} wait in the backlog");
+            }
+            Ok(Waiting { waiting: Some(_) }) => {}
+            Ok(Waiting { waiting: None }) => {
+                return format!(
+                    "{served}: the others wait in the backlog, how many the system does not tell"
+                );
+            }
+            Err(error) => return error,
+        }
+    }
 }
 
 /// Makes one request and waits for the server to close after us.
@@ -216,6 +278,17 @@ fn one_request(address: &str, protocol: Builtin) -> anyhow::Result<()> {
     ensure!(answer == expected, "it answered {:?}", String::from_utf8_lossy(&answer));
     stream.shutdown(std::net::Shutdown::Write)?;
     stream.read_to_end(&mut Vec::new())?;
+    Ok(())
+}
+
+/// Sends a datagram and gets it back. On an idle loopback none is lost.
+fn one_datagram(address: &str) -> anyhow::Result<()> {
+    let socket = datagrams_to(address.parse()?)?;
+    socket.set_read_timeout(Some(PATIENCE))?;
+    socket.send(b"?")?;
+    let mut answer = [0; 2];
+    let length = socket.recv(&mut answer)?;
+    ensure!(answer[..length] == *b"?", "it answered {:?}", &answer[..length]);
     Ok(())
 }
 

@@ -113,7 +113,16 @@ impl Messages {
         self.fill(&self.answer, which, offset, out);
     }
 
+    #[inline]
     fn fill(&self, shape: &Shape, which: Which, offset: usize, out: &mut [u8]) {
+        if shape.before.is_empty() && shape.after.is_empty() && !self.text {
+            self.contents.fill(which, offset, out);
+        } else {
+            self.fill_parts(shape, which, offset, out);
+        }
+    }
+
+    fn fill_parts(&self, shape: &Shape, which: Which, offset: usize, out: &mut [u8]) {
         let (before, out) = out.split_at_mut(left(shape.before.len(), offset).min(out.len()));
         before.copy_from_slice(&shape.before[offset.min(shape.before.len())..][..before.len()]);
         let offset = offset.saturating_sub(shape.before.len());
@@ -127,6 +136,19 @@ impl Messages {
         }
         let offset = offset.saturating_sub(shape.contents);
         after.copy_from_slice(&shape.after[offset.min(shape.after.len())..][..after.len()]);
+    }
+
+    /// Writes a whole datagram of an echo into `out`: the number of its client and its own, by which
+    /// it is recognized, then contents.
+    #[inline]
+    pub(super) fn fill_datagram(&self, which: Which, out: &mut [u8]) {
+        let (client, sequence) = which;
+        self.contents.fill(which, 0, out);
+        for (byte, &number) in
+            out.iter_mut().zip(client.to_be_bytes().iter().chain(&sequence.to_be_bytes()))
+        {
+            *byte = number;
+        }
     }
 
     /// A whole request and its whole answer.

@@ -4,6 +4,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use polyloop::{Closed, Config, Connection, Protocol, TimerId};
+use polyloop_models::Model;
 
 use super::protocols::{Lines, Stream};
 use super::Scene;
@@ -37,7 +38,10 @@ pub fn an_idle_connection_is_closed(scene: &Scene) {
         last = now;
     }
     assert_eq!(talking.reason(), Closed::Idle);
-    assert!(last.elapsed() >= LIMIT, "idle for {:?} only", last.elapsed());
+    // A byte counts from when its turn began. One who never sleeps is always within a turn, and on
+    // a busy machine that began when he was last given the processor.
+    let idle = last.elapsed();
+    assert!(idle >= LIMIT || scene.model == Model::Spin, "idle for {idle:?} only");
     served.stop();
 }
 

@@ -5,8 +5,36 @@ use polyloop_models::Model;
 /// What `iterative` can't do.
 const ONE_AT_A_TIME: &str = "it serves one connection at a time, and the scenario needs several";
 
+/// What `process` can't do either.
+const NO_THREAD: &str =
+    "a server that forks is the only thread of its process, and the scenario serves from another";
+
 /// What `spin` can't do.
 const NEVER_SLEEPS: &str = "it asks again and again, which is what it is there to show";
+
+/// What `process` can't do.
+const OWN_MEMORY: &str =
+    "a handle, or whatever else the protocols of a server share with each other and with the \
+     rest of the program, reaches only connections of the same process";
+
+/// Scenarios that share something between a connection and another, or the scenario.
+const SHARING: &[&str] = &[
+    "another_thread_may_send",
+    "several_threads_may_send",
+    "another_thread_may_close",
+    "another_thread_may_close_an_idle_connection",
+    "a_paused_connection_can_be_reached",
+    "a_handle_sends_after_what_was_sent_before",
+    "a_handle_closes_after_what_was_sent_before",
+    "a_handle_sends_nothing_after_finish",
+    "a_handle_of_the_past_reaches_nobody",
+    "a_slow_reader_holds_up_nobody",
+    "a_drain_flushes_what_others_sent",
+    "a_stop_does_not_flush_what_others_sent",
+    "an_out_of_band_byte_in_the_middle_of_what_waits",
+    "data_and_the_end_at_once",
+    "data_and_a_reset_at_once",
+];
 
 /// Model, scenario and reason.
 const EXCUSES: &[(Model, &str, &str)] = &[
@@ -21,6 +49,15 @@ const EXCUSES: &[(Model, &str, &str)] = &[
     (Model::Iterative, "a_stop_ends_a_drain", ONE_AT_A_TIME),
     (Model::Iterative, "a_stop_closes_everything", ONE_AT_A_TIME),
     (Model::Iterative, "out_of_descriptors_and_recovering", ONE_AT_A_TIME),
+    (Model::Iterative, "descriptors_past_fd_setsize", ONE_AT_A_TIME),
+    (Model::Process, "counts_can_be_watched", "its counts come home when a connection ends"),
+    (
+        Model::Process,
+        "out_of_descriptors_and_recovering",
+        "a connection takes its descriptor along to a process of its own, and leaves none in the server",
+    ),
+    (Model::Process, "a_unix_socket_is_served", NO_THREAD),
+    (Model::Process, "descriptors_passed_over_a_unix_socket", NO_THREAD),
     (Model::Spin, "a_request_costs_what_it_must", NEVER_SLEEPS),
     (Model::Spin, "without_deadlines_silence_costs_nothing", NEVER_SLEEPS),
 ];
@@ -31,6 +68,10 @@ pub fn excuse(model: Model, scenario: &str) -> Option<&'static str> {
     if model == Model::Iterative && scenario.starts_with("lively::") {
         return Some(ONE_AT_A_TIME);
     }
+    let alone = scenario.strip_prefix("lively::").unwrap_or(scenario);
+    if model == Model::Process && SHARING.contains(&alone) {
+        return Some(OWN_MEMORY);
+    }
     let found = EXCUSES.iter().find(|&&(whose, name, _)| whose == model && name == scenario);
     found.map(|&(_, _, reason)| reason)
 }
@@ -40,6 +81,9 @@ mod tests {
     #[test]
     fn excuses_name_scenarios() {
         for (_, name, _) in super::EXCUSES {
+            assert!(crate::protocol::list::NAMES.contains(name), "there is no scenario {name}");
+        }
+        for name in super::SHARING {
             assert!(crate::protocol::list::NAMES.contains(name), "there is no scenario {name}");
         }
     }

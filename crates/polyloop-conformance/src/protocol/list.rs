@@ -98,6 +98,7 @@ macro_rules! with_protocol_scenarios {
             unix {
                 out_of_descriptors_and_recovering
                 without_a_descriptor_left_a_server_can_be_stopped
+                descriptors_past_fd_setsize
                 a_unix_socket_is_served
                 descriptors_passed_over_a_unix_socket
             }
@@ -169,6 +170,21 @@ macro_rules! protocol_test {
         }
     };
 }
+
+macro_rules! functions {
+    (exchanges { $($exchange:ident)* } whole { $($whole:ident)* } unix { $($unix:ident)* }) => {
+        &[
+            $((stringify!($exchange), super::$exchange),)*
+            $((stringify!($whole), super::$whole),)*
+            $(#[cfg(unix)] (stringify!($unix), super::$unix),)*
+        ]
+    };
+}
+
+type Named = (&'static str, fn(&super::Scene));
+
+/// Every scenario by its name.
+pub(super) const SCENARIOS: &[Named] = with_protocol_scenarios!(functions! {});
 
 #[cfg(test)]
 macro_rules! names {

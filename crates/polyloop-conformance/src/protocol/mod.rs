@@ -17,6 +17,7 @@
 
 mod client;
 mod excuses;
+mod forked;
 mod list;
 mod protocols;
 mod serve;
@@ -46,6 +47,7 @@ pub use descriptors::*;
 pub use draining::*;
 pub use ending::*;
 pub use excuses::excuse;
+pub use forked::serve_scenario;
 pub use fragments::*;
 pub use handles::*;
 pub use limits::*;

@@ -2,15 +2,15 @@
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
-use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 
 use polyloop::{Closed, Config, Connection, Counts, Protocol, ServerHandle, TimerId};
-use polyloop_models::Options;
+use polyloop_models::{BoundServer, Options};
 
 use super::client::Client;
+use super::forked::{self, Elsewhere, Once};
 use super::{Company, Scene};
 
 /// A server that runs.
@@ -59,37 +59,42 @@ impl Scene {
         let log = Arc::new(Log::default());
         let witness = Arc::clone(&log);
         let lively = self.company == Company::Lively;
-        let companion_to_come = AtomicBool::new(lively);
+        if self.model.forks() && !forked::is_here() {
+            let server = Elsewhere::start(&log);
+            let (address, handle) = (server.address, server.handle());
+            return Bound { address, handle, server: Server::Elsewhere(server), log, lively };
+        }
+        let companion_to_come = Once::new(lively);
         let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        let server = self.model.bind(any, options(config), move |peer| {
+        let server = self.model.bind(any, self.options(config), move |peer| {
             // The companion connects before anybody else knows the port.
-            let protocol = (!companion_to_come.swap(false, Ordering::Relaxed)).then(&make);
+            let protocol = (!companion_to_come.take()).then(&make);
             Watched::new(protocol, peer.ip().expect("TCP"), &witness)
         });
         let server = server.expect("a port is free");
+        if forked::is_here() {
+            forked::serve_here(server);
+        }
         Bound {
             address: server.addresses()[0].ip().expect("TCP"),
             handle: server.handle(),
-            server,
+            server: Server::Here(server),
             log,
             lively,
         }
     }
 }
 
-/// More connections at once than any scenario has: what a pool does beyond that is its own test.
-pub(super) const THREADS: usize = 100;
-
-fn options(config: Config) -> Options {
-    let mut options = Options::from(config);
-    options.threads = NonZeroUsize::new(THREADS).expect("it is not zero");
-    options
+/// A server of this process, or one that has its own.
+enum Server {
+    Here(BoundServer),
+    Elsewhere(Elsewhere),
 }
 
-/// A server that listens, and does not run yet.
+/// A server that listens, and does not run yet, unless it is another process.
 pub(crate) struct Bound {
     pub(crate) address: SocketAddr,
-    server: polyloop_models::BoundServer,
+    server: Server,
     handle: ServerHandle,
     log: Arc<Log>,
     lively: bool,
@@ -107,7 +112,10 @@ impl Bound {
     pub(crate) fn run(self) -> Served {
         let Bound { address, server, handle, log, lively } = self;
         let name = thread::current().name().unwrap_or("server").to_owned();
-        let running = thread::Builder::new().name(name).spawn(move || server.run());
+        let running = thread::Builder::new().name(name).spawn(move || match server {
+            Server::Here(server) => server.run(),
+            Server::Elsewhere(server) => server.run(),
+        });
         let mut served = Served {
             address,
             handle,
@@ -241,8 +249,15 @@ pub(crate) struct Record {
     peer: SocketAddr,
     opened: bool,
     /// Bytes of input that it was shown for the first time.
-    received: usize,
+    pub(super) received: usize,
     pub(crate) closed: Option<Closed>,
+}
+
+impl Record {
+    pub(super) fn open(&mut self) {
+        assert!(!self.opened, "opened twice");
+        self.opened = true;
+    }
 }
 
 impl Log {
@@ -286,7 +301,20 @@ impl Log {
         self.records().iter().filter(|record| record.opened && record.closed.is_none()).count()
     }
 
-    fn change(&self, index: usize, change: impl FnOnce(&mut Record)) {
+    /// A protocol was made for the client at `peer`.
+    pub(super) fn add(&self, peer: SocketAddr) -> usize {
+        let mut records = self.records();
+        records.push(Record { peer, opened: false, received: 0, closed: None });
+        records.len() - 1
+    }
+
+    /// The latest record of the client at `peer`.
+    pub(super) fn latest(&self, peer: SocketAddr) -> usize {
+        let records = self.records();
+        records.iter().rposition(|record| record.peer == peer).expect("it was made")
+    }
+
+    pub(super) fn change(&self, index: usize, change: impl FnOnce(&mut Record)) {
         change(&mut self.records()[index]);
         self.changed.notify_all();
     }
@@ -300,19 +328,37 @@ fn latest(records: &[Record], peer: SocketAddr) -> Option<&Record> {
 /// A protocol under observation; without one, it echoes: that is the companion's.
 pub(crate) struct Watched<P> {
     protocol: Option<P>,
-    log: Arc<Log>,
-    index: usize,
+    witness: Witness,
+    peer: SocketAddr,
     closed: bool,
     /// What was left unused, to be shown again.
     unused: Vec<u8>,
 }
 
+/// Who takes down what a connection is told.
+enum Witness {
+    /// The log of the scenario.
+    Log(Arc<Log>, usize),
+    /// The scenario's process, which hears it in a line.
+    Elsewhere,
+}
+
 impl<P> Watched<P> {
     fn new(protocol: Option<P>, peer: SocketAddr, log: &Arc<Log>) -> Watched<P> {
-        let mut records = log.records();
-        records.push(Record { peer, opened: false, received: 0, closed: None });
-        let index = records.len() - 1;
-        Watched { protocol, log: Arc::clone(log), index, closed: false, unused: Vec::new() }
+        let witness = if forked::is_here() {
+            forked::say(&format!("made {peer}"));
+            Witness::Elsewhere
+        } else {
+            Witness::Log(Arc::clone(log), log.add(peer))
+        };
+        Watched { protocol, witness, peer, closed: false, unused: Vec::new() }
+    }
+
+    fn take_down(&self, line: impl FnOnce() -> String, change: impl FnOnce(&mut Record)) {
+        match &self.witness {
+            Witness::Log(log, index) => log.change(*index, change),
+            Witness::Elsewhere => forked::say(&line()),
+        }
     }
 
     fn assert_open(&self) {
@@ -323,11 +369,8 @@ impl<P> Watched<P> {
 impl<P: Protocol> Protocol for Watched<P> {
     fn opened(&mut self, connection: &mut Connection<'_>) {
         self.assert_open();
-        self.log.change(self.index, |record| {
-            assert!(!record.opened, "opened twice");
-            record.opened = true;
-            assert_eq!(connection.peer().ip(), Some(record.peer));
-        });
+        assert_eq!(connection.peer().ip(), Some(self.peer));
+        self.take_down(|| format!("opened {}", self.peer), Record::open);
         if let Some(protocol) = &mut self.protocol {
             protocol.opened(connection);
         }
@@ -339,7 +382,7 @@ impl<P: Protocol> Protocol for Watched<P> {
         assert!(input.starts_with(&self.unused), "unused input must come again, and first");
         assert!(!connection.is_above_high_water(), "read from above the high-water mark");
         let new = input.len() - self.unused.len();
-        self.log.change(self.index, |record| record.received += new);
+        self.take_down(|| format!("received {} {new}", self.peer), |record| record.received += new);
         let used = match &mut self.protocol {
             Some(protocol) => protocol.received(connection, input),
             None => {
@@ -381,7 +424,10 @@ impl<P: Protocol> Protocol for Watched<P> {
         if let Some(protocol) = &mut self.protocol {
             protocol.closed(reason);
         }
-        self.log.change(self.index, |record| record.closed = Some(reason));
+        self.take_down(
+            || format!("closed {} {reason:?}", self.peer),
+            |record| record.closed = Some(reason),
+        );
     }
 }
 

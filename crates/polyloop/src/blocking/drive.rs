@@ -136,7 +136,7 @@ impl<P: Protocol> Driven<'_, P> {
                 self.settle()
             }
             Ok(count) => {
-                log::trace!("read {count} bytes");
+                log::trace!("{}: read {count} bytes", self.peer);
                 let input = &buffer[..count];
                 self.tell(|connection, protocol| Machine::received(connection, protocol, input));
                 self.settle_message()
@@ -237,11 +237,20 @@ impl<P: Protocol> Driven<'_, P> {
     /// Writes what came of what was told.
     fn settle(&mut self) -> Ended {
         loop {
-            let (member, outbox) = (self.member, self.outbox);
+            let (member, outbox, peer) = (self.member, self.outbox, self.peer);
             let mut step = self.tell(|connection, protocol| {
                 Machine::settle(connection, protocol, |bytes| match outbox.get() {
                     Some(outbox) => outbox.push(bytes),
-                    None => write(member, bytes),
+                    None => {
+                        let written = write(member, bytes);
+                        match &written {
+                            Ok(count) => {
+                                log::trace!("{peer}: wrote {count} of {} bytes", bytes.len())
+                            }
+                            Err(error) => log::trace!("{peer}: wrote nothing: {error}"),
+                        }
+                        written
+                    }
                 })
             });
             if let Some(outbox) = self.outbox.get() {
@@ -349,7 +358,8 @@ impl<P: Protocol> Driven<'_, P> {
 
     /// Makes the receive timeout as short as the nearest deadline asks.
     fn set_read_timeout(&mut self) -> Ended {
-        self.armed = true;
+        // The steady path has no time for the log.
+        self.armed = !log::log_enabled!(log::Level::Trace);
         self.now = Tick::now();
         if std::mem::take(&mut self.unclocked) {
             self.machine.touch(self.now);

@@ -135,7 +135,7 @@ impl Member {
         Phase::ALL[usize::from(self.phase.load(Ordering::SeqCst))]
     }
 
-    /// Takes no lock and allocates nothing.
+    /// See [`Interrupt`] for what it may not do.
     fn advance(&self, phase: Phase) {
         self.phase.fetch_max(phase as u8, Ordering::SeqCst);
         // Paired with `drive`, which says that it is no longer busy and then looks whether it is to
@@ -156,6 +156,38 @@ impl Member {
         let mut counts = self.counters.snapshot();
         counts.writes += self.shared_writes.get();
         counts
+    }
+}
+
+/// Ends one connection, from its own thread in a signal handler: it takes no lock and allocates
+/// nothing, but stores, shuts the socket down and unparks the thread.
+///
+/// # Portability
+///
+/// To unpark a thread is a store and a wake (a futex, a semaphore or the like) on Linux, Apple's
+/// systems and the BSDs, where alone it has a user.
+pub struct Interrupt(Arc<Member>);
+
+impl Interrupt {
+    /// The connection is to end when it is in the middle of nothing.
+    pub fn drain(&self) {
+        self.0.advance(Phase::Draining);
+    }
+
+    /// It is to end, because it has drained for long enough.
+    pub fn overdue(&self) {
+        self.0.advance(Phase::Overdue);
+    }
+
+    /// It is to end.
+    pub fn stop(&self) {
+        self.0.advance(Phase::Stopped);
+    }
+}
+
+impl fmt::Debug for Interrupt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Interrupt")
     }
 }
 
@@ -266,6 +298,22 @@ impl<P: Protocol, F: Fn(&Peer) -> P> Service<F> {
     /// Serves a connection that [`accept`](Service::accept) returned, on the calling thread, until
     /// it ends.
     pub fn serve(&self, stream: TcpStream, peer: &Peer) -> Closed {
+        self.serve_member(stream, peer, drop)
+    }
+
+    /// As [`serve`](Service::serve), of a connection that somebody else accepted and a signal
+    /// handler ends: `take` is given what does so, before the protocol is told of anything.
+    pub fn serve_interruptibly(
+        &self,
+        stream: TcpStream,
+        peer: &Peer,
+        take: impl FnOnce(Interrupt),
+    ) -> Closed {
+        self.shared.roster().taken += 1;
+        self.serve_member(stream, peer, take)
+    }
+
+    fn serve_member(&self, stream: TcpStream, peer: &Peer, take: impl FnOnce(Interrupt)) -> Closed {
         let member = Arc::new(Member {
             stream,
             counters: Counters::default(),
@@ -280,6 +328,7 @@ impl<P: Protocol, F: Fn(&Peer) -> P> Service<F> {
         drop(roster);
         // Whatever the protocol does, the connection leaves the roster.
         let _leave = Leave { shared: &self.shared, key };
+        take(Interrupt(Arc::clone(&member)));
         member.counters.opened.add(1);
         log::debug!("{peer}: opened");
         let mut protocol = (self.factory)(peer);

@@ -16,6 +16,8 @@ pub(super) struct Listener {
     socket: TcpListener,
     /// Of a Unix-domain socket.
     path: Option<BoundPath>,
+    /// The backend could not watch a connection, which has been said.
+    refused: bool,
 }
 
 impl Listener {
@@ -40,7 +42,7 @@ impl<P: Protocol, F: Fn(&Peer) -> P> Connections<F, P> {
         socket.set_nonblocking(true)?;
         let mut socket = TcpListener::from_std(socket);
         let token = context.register(&mut socket, Interest::READABLE)?;
-        self.entries.insert(token, Entry::Listener(Listener { socket, path }));
+        self.entries.insert(token, Entry::Listener(Listener { socket, path, refused: false }));
         self.shared.listeners.push(token);
         Ok(())
     }
@@ -65,6 +67,8 @@ impl<P: Protocol, F: Fn(&Peer) -> P> Connections<F, P> {
             self.release();
             match error.kind() {
                 io::ErrorKind::WouldBlock => return,
+                // The backend can't watch it, and it is closed. The next one may be below the limit.
+                io::ErrorKind::Unsupported => self.refuse(token, &error),
                 // The peer left while it waited in the backlog.
                 io::ErrorKind::ConnectionAborted => {}
                 _ => return self.rest(context, token, &error),
@@ -126,6 +130,17 @@ impl<P: Protocol, F: Fn(&Peer) -> P> Connections<F, P> {
         if let Some(seat) = &self.shared.seat {
             seat.release();
         }
+    }
+
+    /// Says, once, that connections are closed because the backend can't watch them.
+    fn refuse(&mut self, token: Token, error: &io::Error) {
+        let open = self.shared.open;
+        let Some(Entry::Listener(listener)) = self.entries.get_mut(token) else { return };
+        if listener.refused {
+            return log::debug!("a connection is refused at {open} open ones: {error}");
+        }
+        listener.refused = true;
+        log::warn!("a connection is refused at {open} open ones, as others will be: {error}");
     }
 
     /// Out of descriptors or of memory.

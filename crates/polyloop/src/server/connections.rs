@@ -8,12 +8,12 @@ use mio::net::TcpStream;
 use super::accept::Listener;
 use super::driven::Driven;
 use super::group::Seat;
-use super::{handle, Message, Remotes};
+use super::{Message, Remotes};
 use crate::machine::{Environment, Machine};
 use crate::starvation::Starvation;
+use crate::watchdog::Watchdog;
 use crate::{
-    Backend, Closed, Config, Context, Handler, Peer, Protocol, Readiness, Tick, TimerId, Token,
-    TokenMap,
+    Backend, Closed, Config, Context, Handler, Peer, Protocol, Readiness, TimerId, Token, TokenMap,
 };
 
 /// What one read takes at most.
@@ -52,10 +52,7 @@ pub(super) struct Link<P> {
     pub(super) peer: Peer,
     pub(super) machine: Machine,
     pub(super) protocol: P,
-    /// The one timer that watches over all deadlines, and when it is due. Deadlines mostly move
-    /// away, with each byte: the timer stays, and is set anew when it finds nothing overdue.
-    pub(super) watchdog: Option<TimerId>,
-    pub(super) watchdog_due: Tick,
+    pub(super) watchdog: Watchdog,
     /// The machine is steady, the loop tells of input and of nothing else, and the watchdog is
     /// set: a request needs no look at any of these.
     pub(super) steady: bool,
@@ -114,7 +111,7 @@ impl<P: Protocol, F: Fn(&Peer) -> P> Connections<F, P> {
             config: &self.shared.config,
             output: &mut self.output,
             buffer: &mut self.buffer[..],
-            handle: &|| handle(remote, token),
+            handle: &|| remote.handle(token),
             draining: self.shared.draining.is_some(),
         };
         if let Still::Ended(reason) = drive(&mut driven) {
@@ -197,8 +194,7 @@ impl<P: Protocol, F: Fn(&Peer) -> P> Connections<F, P> {
             // A read stops at a message that carries descriptors, and proves nothing.
             short: if peer == Peer::UNIX { 0 } else { BUFFER as u32 },
             peer,
-            watchdog: None,
-            watchdog_due: Tick::NEVER,
+            watchdog: Watchdog::new(),
             steady: false,
         };
         self.entries.insert(token, Entry::Connection(link));
@@ -214,9 +210,7 @@ impl<P: Protocol, F: Fn(&Peer) -> P> Connections<F, P> {
     fn close<B: Backend>(&mut self, context: &mut Context<B>, token: Token, reason: Closed) {
         let Some(Entry::Connection(mut link)) = self.entries.remove(token) else { return };
         log::debug!("{token}: closed, {reason}");
-        if let Some(watchdog) = link.watchdog {
-            context.cancel_timer(watchdog);
-        }
+        link.watchdog.cancel(context.timers());
         if link.machine.has_timers() {
             context.timers().cancel_all(token);
         }
@@ -310,7 +304,7 @@ impl<B: Backend, P: Protocol, F: Fn(&Peer) -> P> Handler<B> for Connections<F, P
             timers,
             token,
             peer: &link.peer,
-            handle: &|| handle(&self.shared.remote, token),
+            handle: &|| self.shared.remote.handle(token),
         };
         let used = link.protocol.received(&mut environment.into(), &buffer[..count]);
         let output = &mut self.output;
@@ -339,9 +333,7 @@ impl<B: Backend, P: Protocol, F: Fn(&Peer) -> P> Handler<B> for Connections<F, P
             return self.listen_again(context);
         }
         self.drive(context, token, |driven| {
-            if driven.link.watchdog == Some(timer) {
-                driven.link.watchdog = None;
-                driven.link.watchdog_due = Tick::NEVER;
+            if driven.link.watchdog.is_due(timer) {
                 driven.watch()
             } else {
                 driven.tell(|connection, protocol, _, _| {

@@ -160,22 +160,13 @@ impl<B: Backend, P: Protocol> Driven<'_, B, P> {
         still
     }
 
-    /// Sees to it that the watchdog is due no later than the next deadline, and that none is past.
+    /// Sees to it that the watchdog is set, and that no deadline is past.
     pub(super) fn watch(&mut self) -> Still {
-        let Some((deadline, reason)) = self.link.machine.deadline(self.config) else {
-            return Still::Open;
-        };
-        if deadline >= self.link.watchdog_due {
-            return Still::Open;
+        let now = self.context.now();
+        let Link { machine, watchdog, .. } = &mut *self.link;
+        match watchdog.watch(machine, self.config, now, self.context.timers(), self.token) {
+            Ok(()) => Still::Open,
+            Err(reason) => Still::Ended(reason),
         }
-        if deadline <= self.context.now() {
-            return Still::Ended(reason);
-        }
-        if let Some(later) = self.link.watchdog.take() {
-            self.context.cancel_timer(later);
-        }
-        self.link.watchdog = Some(self.context.timers().insert(deadline, self.token));
-        self.link.watchdog_due = deadline;
-        Still::Open
     }
 }

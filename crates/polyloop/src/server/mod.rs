@@ -50,16 +50,20 @@ pub struct Server<B, F, P> {
     handle: ServerHandle,
 }
 
-/// What other threads, and other connections, ask of the loop.
+/// What other threads, and other connections, ask of a loop that holds connections.
 #[derive(Debug)]
-pub(crate) enum Message {
+pub enum Message {
+    /// To send bytes on a connection, after what was sent before.
     Send(Token, Arc<[u8]>),
+    /// To close a connection once what waits is flushed.
     Close(Token),
-    /// A connection that another loop has accepted.
+    /// To serve a connection that another loop has accepted.
     Adopt(TcpStream, Peer),
-    /// There is room for a further connection.
+    /// To accept again: there is room for a further connection.
     Room,
+    /// To let connections finish what they are in the middle of, and to end.
     Drain,
+    /// To close everything and to end.
     Stop,
 }
 
@@ -176,10 +180,7 @@ fn assemble<B: Backend, P: Protocol, F: Fn(&Peer) -> P>(
     listeners: Vec<Listener>,
     seat: Option<Seat>,
 ) -> io::Result<Server<B, F, P>> {
-    let remote = Arc::new(Remotes {
-        sender: event_loop.sender(),
-        counters: Arc::clone(event_loop.counters()),
-    });
+    let remote = Remotes::new(event_loop.sender(), Arc::clone(event_loop.counters()));
     let handle = ServerHandle::new(remote.clone());
     let addresses = listeners.iter().map(|listener| listener.address().clone()).collect();
     let mut connections = Connections::new(config, factory, remote, seat);
@@ -218,13 +219,28 @@ impl<B: fmt::Debug, F, P> fmt::Debug for Server<B, F, P> {
     }
 }
 
-/// Reaches the loop, its connections and what it counts.
-struct Remotes {
+/// Reaches a loop, its connections and what it counts.
+pub struct Remotes {
     sender: Sender<Message>,
     counters: Arc<Counters>,
 }
 
 impl Remotes {
+    /// Reaches the loop that gets what `sender` sends, and counts in `counters`.
+    pub fn new(sender: Sender<Message>, counters: Arc<Counters>) -> Arc<Remotes> {
+        Arc::new(Remotes { sender, counters })
+    }
+
+    /// Makes the handle of the connection `token`.
+    pub fn handle(self: &Arc<Self>, token: Token) -> Handle {
+        Handle::new(Arc::clone(self) as Arc<dyn Remote>, token)
+    }
+
+    /// What the loop counts.
+    pub fn counters(&self) -> &Arc<Counters> {
+        &self.counters
+    }
+
     fn tell(&self, message: Message) {
         // A loop that is gone has closed everything.
         let _ = self.sender.send(message);
@@ -255,7 +271,8 @@ impl Control for Remotes {
     }
 }
 
-/// Makes the handle of the connection `token`.
-fn handle(remote: &Arc<Remotes>, token: Token) -> Handle {
-    Handle::new(Arc::clone(remote) as Arc<dyn Remote>, token)
+impl fmt::Debug for Remotes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Remotes")
+    }
 }

@@ -1,0 +1,195 @@
+//! What the models show that have no multiplexer: who waits, and what a fork leaves behind.
+
+mod common;
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use polyloop_bench::compare::cell::Outcome;
+use polyloop_bench::compare::Results;
+use polyloop_bench::control::{Listening, Stats, Waiting};
+use polyloop_bench::process::Memory;
+use serde::de::DeserializeOwned;
+
+use common::until;
+
+/// A `polyloop serve` that answers.
+struct Served {
+    process: Child,
+    lines: Box<dyn Iterator<Item = String>>,
+    listening: Listening,
+}
+
+impl Served {
+    fn start(arguments: &[&str]) -> Served {
+        let mut process = Command::new(env!("CARGO_BIN_EXE_polyloop"))
+            .args(["serve", "--listen", "127.0.0.1:0", "--control"])
+            .args(arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let stdout = BufReader::new(process.stdout.take().unwrap());
+        let mut lines = Box::new(stdout.lines().map_while(Result::ok));
+        let listening = serde_json::from_str(&lines.next().unwrap()).unwrap();
+        Served { process, lines, listening }
+    }
+
+    fn ask<T: DeserializeOwned>(&mut self, question: &str) -> T {
+        writeln!(self.process.stdin.as_ref().unwrap(), "{question}").unwrap();
+        serde_json::from_str(&self.lines.next().unwrap()).unwrap()
+    }
+
+    fn connect(&self) -> TcpStream {
+        let stream = TcpStream::connect(&self.listening.listening).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        stream
+    }
+
+    fn counted(&mut self, name: &str) -> u64 {
+        self.ask::<Stats>("stats").counters.unwrap()[name]
+    }
+
+    fn end(mut self) {
+        drop(self.process.stdin.take());
+        assert!(self.process.wait().unwrap().success());
+    }
+}
+
+fn exchange(mut stream: &TcpStream) {
+    stream.write_all(b"?").unwrap();
+    stream.read_exact(&mut [0]).unwrap();
+}
+
+/// Two hundred silent clients: eight of them keep the pool busy, and the others are seen to wait.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_pool_shows_how_many_wait_in_the_backlog() {
+    let mut server = Served::start(&["--model", "pool", "--threads", "8"]);
+    assert_eq!(server.listening.at_once, Some(8));
+    let silent: Vec<_> = (0..200).map(|_| server.connect()).collect();
+    until(|| (server.ask::<Waiting>("waiting").waiting == Some(192)).then_some(()));
+    assert_eq!(server.ask::<Memory>("memory").threads, Some(9), "and the one that answers");
+    drop(silent);
+    until(|| (server.ask::<Waiting>("waiting").waiting == Some(0)).then_some(()));
+    exchange(&server.connect());
+    server.end();
+}
+
+/// A model that serves fewer connections at once than the scenario has is not measured, and its row
+/// says who would wait.
+#[test]
+fn a_comparison_shows_who_would_wait() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("results.json");
+    let arguments = "compare --models iterative,pool --threads 3 --scenarios active,short \
+                     --connections 5 --rounds 1 --duration 20ms --warmup 5ms --out";
+    let output = Command::new(env!("CARGO_BIN_EXE_polyloop"))
+        .args(arguments.split_whitespace())
+        .arg(&out)
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
+    let one = "cannot run: it serves one connection at a time: 4 of 5 wait in the backlog";
+    let three = "cannot run: it serves 3 connections at a time: 2 of 5 wait in the backlog";
+    if cfg!(target_os = "linux") {
+        assert!(text.contains(one) && text.contains(three), "{text}");
+    }
+    assert!(text.contains("cannot run: it serves one connection at a time"), "{text}");
+    // Short connections have their turn, one after the other.
+    let results: Results = serde_json::from_str(&std::fs::read_to_string(&out).unwrap()).unwrap();
+    for cell in results.cells.iter().filter(|cell| cell.scenario == "short") {
+        assert!(matches!(&cell.outcome, Outcome::Measured(_)), "{cell:?}");
+    }
+}
+
+#[cfg(target_os = "linux")]
+mod process {
+    use super::*;
+
+    /// Sixty clients leave at once: no zombie is left, and every count has come home.
+    #[test]
+    fn sixty_clients_that_leave_at_once_leave_no_zombie() {
+        let mut server = Served::start(&["--model", "process"]);
+        let parent = server.process.id();
+        for _ in 0..3 {
+            let clients: Vec<_> = (0..60).map(|_| server.connect()).collect();
+            clients.iter().for_each(exchange);
+            assert_eq!(common::children(parent).len(), 60);
+            drop(clients);
+            // Nobody asks the server anything meanwhile: it reaps by itself.
+            until(|| common::children(parent).is_empty().then_some(()));
+        }
+        assert_eq!(server.counted("closed"), 180);
+        // One request, the end, and the answer to the request.
+        assert_eq!((server.counted("reads"), server.counted("writes")), (360, 180));
+        server.end();
+    }
+
+    /// A child holds its own connection, and the way in which its counts go home.
+    #[test]
+    fn nothing_leaks_into_a_child() {
+        let server = Served::start(&["--model", "process"]);
+        let parent = server.process.id();
+        let clients: Vec<_> = (0..5).map(|_| server.connect()).collect();
+        clients.iter().for_each(exchange);
+        for child in common::children(parent) {
+            let held = std::fs::read_dir(format!("/proc/{child}/fd")).unwrap();
+            let held: Vec<_> = held
+                .map(|entry| std::fs::read_link(entry.unwrap().path()).unwrap())
+                .filter(|held| held.to_string_lossy().starts_with("socket:"))
+                .collect();
+            assert_eq!(held.len(), 2, "{held:?}");
+        }
+        server.end();
+    }
+
+    /// The server has one thread, whatever it is asked while it serves, and its children none more.
+    #[test]
+    fn it_forks_from_its_only_thread() {
+        let mut server = Served::start(&["--model", "process"]);
+        let client = server.connect();
+        exchange(&client);
+        assert_eq!(server.ask::<Memory>("memory").threads, Some(2), "a process each");
+        let before = server.ask::<Stats>("stats").usage.processor_ns();
+        until(|| {
+            exchange(&client);
+            // The child lives, and what it uses counts.
+            let now = server.ask::<Stats>("stats").usage.processor_ns();
+            (now.unwrap() > before.unwrap() + 10_000_000).then_some(())
+        });
+        server.end();
+    }
+
+    /// A server that is killed takes its children along.
+    #[test]
+    fn killing_it_leaves_no_process() {
+        let mut server = Served::start(&["--model", "process"]);
+        let clients: Vec<_> = (0..5).map(|_| server.connect()).collect();
+        clients.iter().for_each(exchange);
+        let children = common::children(server.process.id());
+        assert_eq!(children.len(), 5);
+        server.process.kill().unwrap();
+        server.process.wait().unwrap();
+        for child in children {
+            until(|| (!common::is_alive(child)).then_some(()));
+        }
+    }
+
+    /// Its parent's end ends it, and its children, with open connections.
+    #[test]
+    fn it_ends_with_its_input() {
+        let server = Served::start(&["--model", "process"]);
+        let clients: Vec<_> = (0..5).map(|_| server.connect()).collect();
+        clients.iter().for_each(exchange);
+        let children = common::children(server.process.id());
+        server.end();
+        for child in children {
+            assert!(!common::is_alive(child), "{child} is left");
+        }
+    }
+}

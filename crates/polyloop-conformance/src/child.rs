@@ -1,0 +1,41 @@
+//! A process of its own for a scenario that changes what belongs to the whole process.
+
+use std::env;
+use std::process::{Command, Stdio};
+use std::thread;
+
+use rustix::process::{getrlimit, setrlimit, Resource, Rlimit};
+
+/// Set in the process that runs the scenario itself.
+const CHILD: &str = "POLYLOOP_CONFORMANCE_CHILD";
+
+/// Runs `scenario` in a process of its own: the test starts itself again, with nothing but this one
+/// test. It has to run on a thread that is called as the test is.
+pub(crate) fn in_a_process_of_its_own(scenario: impl FnOnce()) {
+    if env::var_os(CHILD).is_some() {
+        return scenario();
+    }
+    let thread = thread::current();
+    let name = thread.name().expect("a scenario's thread has the name of its test");
+    let test = env::current_exe().expect("a test knows where it is");
+    let child = Command::new(test)
+        .args(["--exact", name, "--nocapture", "--test-threads=1"])
+        .env(CHILD, "1")
+        .stdin(Stdio::null())
+        .output()
+        .expect("the test can be started");
+    let said = String::from_utf8_lossy(&child.stdout);
+    let complained = String::from_utf8_lossy(&child.stderr);
+    assert!(child.status.success(), "{}\n{said}\n{complained}", child.status);
+    assert!(said.contains("1 passed"), "no test is called {name}:\n{said}");
+}
+
+/// Makes room for descriptors past every `FD_SETSIZE` that there is.
+pub(crate) fn make_room_for_high_descriptors() {
+    const ENOUGH: u64 = 1200;
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    if current.is_some_and(|current| current < ENOUGH) {
+        setrlimit(Resource::Nofile, Rlimit { current: Some(ENOUGH), maximum })
+            .expect("so many descriptors are allowed");
+    }
+}

@@ -1,0 +1,149 @@
+//! Taking connections in, within limits.
+
+use std::collections::VecDeque;
+use std::net::TcpStream;
+use std::os::fd::{AsFd, OwnedFd};
+
+use polyloop::driver::Starvation;
+use polyloop::{Address, Listener, Peer, Protocol, Tick, TimerId, Token};
+use rustix::io::Errno;
+
+use super::driver::Driver;
+use super::ring::Ring;
+
+/// Listening sockets, and what came from them too early.
+pub(super) struct Listeners {
+    listeners: Vec<Listening>,
+    /// Accepted when the last place was taken: each of several listeners may accept one more than
+    /// there is room for.
+    early: VecDeque<(TcpStream, Peer)>,
+    /// Until then nobody accepts, for want of something.
+    pub(super) resting: Option<TimerId>,
+    starvation: Starvation,
+    /// There may be a listener to be armed.
+    pub(super) wanted: bool,
+    stopped: bool,
+}
+
+struct Listening {
+    listener: Listener,
+    /// The kernel accepts.
+    armed: bool,
+}
+
+impl Listeners {
+    pub(super) fn new(listeners: Vec<Listener>) -> Listeners {
+        let armed = false;
+        Listeners {
+            listeners: listeners
+                .into_iter()
+                .map(|listener| Listening { listener, armed })
+                .collect(),
+            early: VecDeque::new(),
+            resting: None,
+            starvation: Starvation::default(),
+            wanted: false,
+            stopped: false,
+        }
+    }
+
+    /// Accepts nobody any more. A listener is closed when the kernel is done with it.
+    pub(super) fn stop(&mut self, ring: &mut Ring) {
+        if self.stopped {
+            return;
+        }
+        self.stopped = true;
+        self.early.clear();
+        for (index, listening) in self.listeners.iter().enumerate() {
+            if listening.armed {
+                ring.cancel_accept(index);
+            }
+        }
+        self.close_if_done();
+    }
+
+    fn close_if_done(&mut self) {
+        if self.listeners.iter().all(|listening| !listening.armed) {
+            self.listeners.clear();
+        }
+    }
+}
+
+impl<P: Protocol, F: Fn(&Peer) -> P> Driver<F, P> {
+    /// Lets in who waits, as far as there is room, and has the kernel accept.
+    ///
+    /// Within a limit of connections one at a time: a kernel that accepts again and again knows
+    /// none.
+    pub(super) fn listen(&mut self) {
+        self.listeners.wanted = false;
+        let limit = self.config.max_connections;
+        while self.has_room() {
+            let Some((stream, peer)) = self.listeners.early.pop_front() else { break };
+            self.open(stream, peer);
+        }
+        if self.listeners.stopped || self.listeners.resting.is_some() {
+            return;
+        }
+        if !self.has_room() {
+            log::debug!("{} connections are open, which is the limit", self.open);
+            return;
+        }
+        for (index, listening) in self.listeners.listeners.iter_mut().enumerate() {
+            if !listening.armed {
+                let socket = listening.listener.socket().as_fd();
+                self.shared.ring.accept(socket, index, limit.is_none());
+                listening.armed = true;
+            }
+        }
+    }
+
+    fn has_room(&self) -> bool {
+        self.config.max_connections.map_or(true, |limit| self.open < limit)
+    }
+
+    #[cold]
+    pub(super) fn accepted(&mut self, index: usize, socket: Result<OwnedFd, Errno>, more: bool) {
+        self.counters.accepts.add(1);
+        self.counters.batched.add(1);
+        let Some(listening) = self.listeners.listeners.get_mut(index) else { return };
+        listening.armed = more;
+        if self.listeners.stopped {
+            return self.listeners.close_if_done(); // and the socket is closed here
+        }
+        self.listeners.wanted |= !more;
+        match socket {
+            Ok(socket) => {
+                let stream = TcpStream::from(socket);
+                let peer = match listening.listener.address() {
+                    Address::Unix(_) => Peer::UNIX,
+                    Address::Ip(_) => {
+                        // A kernel that accepts again and again has nowhere to write it.
+                        self.counters.other_calls.add(1);
+                        match stream.peer_addr() {
+                            Ok(peer) => peer.into(),
+                            Err(_) => return, // it has been reset already
+                        }
+                    }
+                };
+                if self.has_room() {
+                    self.open(stream, peer);
+                } else {
+                    self.listeners.early.push_back((stream, peer));
+                }
+            }
+            // The peer left while it waited in the backlog, or the kernel stops for no reason.
+            Err(Errno::CONNABORTED | Errno::INTR | Errno::AGAIN | Errno::CANCELED) => {}
+            Err(error) => self.rest(error),
+        }
+    }
+
+    /// Out of descriptors or of memory.
+    fn rest(&mut self, error: Errno) {
+        self.listeners.starvation.no_connection(self.open, &error.into());
+        if self.listeners.resting.is_none() {
+            let until = Tick::now().after(Starvation::REST);
+            // Any token serves: the timer is known by its id.
+            self.listeners.resting = Some(self.shared.timers.insert(until, Token::new(0, 0)));
+        }
+    }
+}

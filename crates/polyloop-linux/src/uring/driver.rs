@@ -1,0 +1,491 @@
+//! The turns: what the kernel has done, what others ask, what is due.
+
+use std::io;
+use std::mem;
+use std::net::TcpStream;
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+use polyloop::driver::{Environment, Machine, Mailbox, Message, Remotes};
+use polyloop::{Closed, Config, Counters, Peer, Protocol, Tick, TimerId, Timers, Token, TokenMap};
+use rustix::io::Errno;
+
+use super::accept::Listeners;
+use super::link::{Driven, Link, Receive, Shared, Still};
+use super::ring::{Completion, Flight, Input, Ring, MAX_INDEX};
+use super::wake::WakeUp;
+
+/// A turn that took longer is worth a warning.
+const SLOW: Duration = Duration::from_millis(100);
+
+/// All that a server holds.
+pub(super) struct Driver<F, P> {
+    // First, because the operations that it ends name what stands below.
+    pub(super) shared: Shared,
+    entries: TokenMap<Entry<P>>,
+    /// Names of slots that were used and are free.
+    free: Vec<Token>,
+    pub(super) listeners: Listeners,
+    pub(super) config: Config,
+    factory: F,
+    remotes: Arc<Remotes>,
+    pub(super) counters: Arc<Counters>,
+    mailbox: Mailbox<Message>,
+    inbox: Vec<Message>,
+    in_hand: Vec<Token>,
+    due: Vec<TimerId>,
+    wake_up: WakeUp,
+    /// Connections, without those that are closing.
+    pub(super) open: usize,
+    /// When a drain is over.
+    drained_by: Option<TimerId>,
+    stopped: bool,
+}
+
+enum Entry<P> {
+    Open(Link<P>),
+    /// The connection is gone, and so many operations of it are not: its slot is used again after
+    /// their last completion.
+    Closing(u8),
+}
+
+impl<F, P> Driver<F, P> {
+    pub(super) fn new(
+        ring: Ring,
+        listeners: Listeners,
+        config: Config,
+        factory: F,
+        remotes: Arc<Remotes>,
+        mailbox: Mailbox<Message>,
+        wake_up: WakeUp,
+    ) -> Driver<F, P> {
+        Driver {
+            shared: Shared {
+                ring,
+                timers: Timers::new(),
+                now: Tick::now(),
+                output: Vec::new(),
+                reposts: Vec::new(),
+                launched: 0,
+                stalled: 0,
+                draining: false,
+            },
+            entries: TokenMap::new(),
+            free: Vec::new(),
+            listeners,
+            config,
+            factory,
+            counters: Arc::clone(remotes.counters()),
+            remotes,
+            mailbox,
+            inbox: Vec::new(),
+            in_hand: Vec::new(),
+            due: Vec::new(),
+            wake_up,
+            open: 0,
+            drained_by: None,
+            stopped: false,
+        }
+    }
+}
+
+impl<P: Protocol, F: Fn(&Peer) -> P> Driver<F, P> {
+    pub(super) fn run(mut self) -> io::Result<()> {
+        self.shared.ring.enable()?;
+        self.shared.ring.watch(self.wake_up.as_fd());
+        self.listen();
+        while !self.stopped {
+            self.turn()?;
+        }
+        Ok(())
+    }
+
+    /// A turn, in order: waiting, messages, completions, what has more to do, timers.
+    fn turn(&mut self) -> io::Result<()> {
+        self.wait()?;
+
+        let mut inbox = mem::take(&mut self.inbox);
+        self.mailbox.take(&mut inbox);
+        self.counters.messages.add(inbox.len() as u64);
+        for message in inbox.drain(..) {
+            self.message(message);
+        }
+        self.inbox = inbox;
+
+        // What is reposted from here on is for the next turn.
+        let mut in_hand = mem::take(&mut self.in_hand);
+        mem::swap(&mut in_hand, &mut self.shared.reposts);
+        self.complete();
+        self.counters.reposts.add(in_hand.len() as u64);
+        for token in in_hand.drain(..) {
+            self.drive(token, |driven| driven.go_on());
+        }
+        self.in_hand = in_hand;
+        self.find_stalled();
+
+        let mut due = mem::take(&mut self.due);
+        self.shared.timers.collect_due(self.shared.now, &mut due);
+        for timer in due.drain(..) {
+            // An earlier one of this turn may have cancelled it.
+            if let Some(token) = self.shared.timers.take(timer) {
+                self.counters.timers.add(1);
+                log::trace!("{token}: timer");
+                self.timer(token, timer);
+            }
+        }
+        self.due = due;
+        if self.listeners.wanted {
+            self.listen();
+        }
+        Ok(())
+    }
+
+    fn wait(&mut self) -> io::Result<()> {
+        let began = Tick::now();
+        let handling = began.since(self.shared.now);
+        self.counters.handling_ns.add(nanos(handling));
+        if handling > SLOW && self.counters.turns.get() > 0 {
+            log::warn!("the loop stood still for {handling:.0?} while it handled one turn");
+        }
+
+        let deadline = self.shared.timers.next_deadline();
+        let mut timeout = deadline.map(|deadline| deadline.since(began));
+        if !self.shared.reposts.is_empty()
+            || timeout != Some(Duration::ZERO) && !self.mailbox.may_sleep()
+        {
+            timeout = Some(Duration::ZERO);
+        }
+        self.shared.launched = 0;
+        let entered = self.shared.ring.enter(timeout);
+        self.mailbox.awake();
+        let calls = entered?;
+
+        self.shared.now = Tick::now();
+        self.counters.turns.add(1);
+        self.counters.other_calls.add(calls - 1);
+        self.counters.waiting_ns.add(nanos(self.shared.now.since(began)));
+        Ok(())
+    }
+
+    /// Handles what the kernel has done.
+    fn complete(&mut self) {
+        let mut events = 0;
+        while let Some(completion) = self.shared.ring.next() {
+            events += 1;
+            match completion {
+                Completion::Received { token, input, more } => self.received(token, input, more),
+                Completion::Sent { flight, taken } => self.sent(flight, taken),
+                Completion::Accepted { listener, socket, more } => {
+                    self.accepted(listener, socket, more);
+                }
+                Completion::Woken { more: true } => {}
+                Completion::Woken { more: false } => {
+                    self.shared.ring.watch(self.wake_up.as_fd());
+                }
+                Completion::NotCancelled { token } => self.drive(token, |driven| {
+                    if driven.link.receive == Receive::Cancelled {
+                        driven.link.receive = Receive::Armed;
+                    }
+                    driven.settle()
+                }),
+            }
+        }
+        self.counters.events.add(events);
+        self.counters.empty_polls.add(u64::from(events == 0));
+    }
+
+    /// The steady path of a request is in here and in [`sent`](Self::sent): nothing is looked up,
+    /// allocated, copied or asked of the system besides. Whatever is out of the ordinary is
+    /// [`Driven`]'s.
+    #[inline(always)]
+    fn received(&mut self, token: Token, input: Result<Option<Input>, Errno>, more: bool) {
+        self.counters.reads.add(1);
+        self.counters.batched.add(1);
+        let (link, input) = match (self.entries.get_mut(token), input) {
+            (Some(Entry::Open(link)), Ok(Some(input))) if link.steady && more => (link, input),
+            (_, input) => return self.received_otherwise(token, input, more),
+        };
+        let Shared { ring, timers, now, output, launched, .. } = &mut self.shared;
+        link.machine.touch(*now);
+        let environment = Environment {
+            machine: &mut link.machine,
+            config: &self.config,
+            now: *now,
+            output,
+            timers,
+            token,
+            peer: &link.peer,
+            handle: &|| self.remotes.handle(token),
+        };
+        let bytes = ring.bytes(&input);
+        let used = link.protocol.received(&mut environment.into(), bytes);
+        if used != bytes.len() || !link.machine.is_steady() {
+            return self.keep(token, input, used);
+        }
+        ring.give_back(input);
+        if !output.is_empty() {
+            link.machine.flies(output.len(), *now);
+            link.flight = Some(ring.send(link.stream.as_fd(), token, output));
+            *launched += 1;
+        }
+    }
+
+    /// A steady connection that has sent an answer, and nothing since, waits for input again.
+    #[inline(always)]
+    fn sent(&mut self, flight: Flight, taken: Result<usize, Errno>) {
+        self.counters.writes.add(1);
+        self.counters.batched.add(1);
+        let Shared { ring, now, .. } = &mut self.shared;
+        let token = ring.passenger(&flight);
+        match self.entries.get_mut(token) {
+            Some(Entry::Open(link)) if link.steady && ring.left(&flight) == 0 => {
+                ring.release(flight);
+                link.flight = None;
+                link.machine.landed(0, *now);
+                if !link.machine.is_steady() {
+                    self.settle(token);
+                }
+            }
+            _ => self.sent_otherwise(token, flight, taken),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn received_otherwise(
+        &mut self,
+        token: Token,
+        input: Result<Option<Input>, Errno>,
+        more: bool,
+    ) {
+        match (self.entries.get_mut(token), input) {
+            (Some(Entry::Open(_)), input) => {
+                self.drive(token, |driven| driven.received(input, more));
+            }
+            (_, input) => {
+                if let Ok(Some(input)) = input {
+                    self.shared.ring.give_back(input);
+                }
+                if !more {
+                    self.is_over(token);
+                }
+            }
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn keep(&mut self, token: Token, input: Input, used: usize) {
+        self.drive(token, |driven| driven.keep(input, used));
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn settle(&mut self, token: Token) {
+        self.drive(token, |driven| driven.settle());
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn sent_otherwise(&mut self, token: Token, flight: Flight, taken: Result<usize, Errno>) {
+        if let Some(Entry::Open(_)) = self.entries.get_mut(token) {
+            self.drive(token, |driven| driven.landed(flight, taken));
+        } else {
+            self.shared.ring.release(flight);
+            self.shared.stalled -= 1;
+            self.is_over(token);
+        }
+    }
+
+    /// Sends come back with the call that submits them, unless the peer takes nothing at the
+    /// moment: those of an earlier call have to be watched.
+    fn find_stalled(&mut self) {
+        if self.shared.ring.flights() > self.shared.launched + self.shared.stalled {
+            self.watch_stalled();
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn watch_stalled(&mut self) {
+        let passengers: Vec<Token> = self.shared.ring.passengers().collect();
+        for token in passengers {
+            self.drive(
+                token,
+                |driven| {
+                    if driven.link.stalled {
+                        Still::Open
+                    } else {
+                        driven.stalls()
+                    }
+                },
+            );
+        }
+    }
+
+    /// Calls `drive` with the connection `token` and what its machine needs, and closes the
+    /// connection if that was its end.
+    fn drive(&mut self, token: Token, drive: impl FnOnce(&mut Driven<'_, P>) -> Still) {
+        let Some(Entry::Open(link)) = self.entries.get_mut(token) else { return };
+        link.steady = false;
+        let remotes = &self.remotes;
+        let mut driven = Driven {
+            shared: &mut self.shared,
+            token,
+            link,
+            config: &self.config,
+            counters: &self.counters,
+            handle: &|| remotes.handle(token),
+        };
+        if let Still::Ended(reason) = drive(&mut driven) {
+            self.shared.output.clear();
+            self.close(token, reason);
+        }
+    }
+
+    pub(super) fn open(&mut self, stream: TcpStream, peer: Peer) {
+        let token = self.free.pop().unwrap_or_else(|| Token::new(self.entries.len(), 0));
+        if token.index() > MAX_INDEX {
+            return; // more connections than any system has descriptors
+        }
+        log::debug!("{token}: opened by {peer}");
+        let protocol = (self.factory)(&peer);
+        let link = Link::new(stream, peer, protocol, self.shared.now);
+        self.entries.insert(token, Entry::Open(link));
+        self.open += 1;
+        self.counters.opened.add(1);
+        self.drive(token, |driven| {
+            driven.tell(|connection, protocol, _| Machine::opened(connection, protocol));
+            driven.settle()
+        });
+    }
+
+    /// The one way to the end of a connection.
+    fn close(&mut self, token: Token, reason: Closed) {
+        if !matches!(self.entries.get_mut(token), Some(Entry::Open(_))) {
+            return; // it is closing already
+        }
+        let Some(Entry::Open(mut link)) = self.entries.remove(token) else { return };
+        log::debug!("{token}: closed, {reason}");
+        link.watchdog.cancel(&mut self.shared.timers);
+        if link.machine.has_timers() {
+            self.shared.timers.cancel_all(token);
+        }
+        link.protocol.closed(reason);
+        let mut operations = 0;
+        if link.receive != Receive::Not {
+            operations += 1;
+            if link.receive != Receive::Cancelled {
+                self.shared.ring.cancel_receive(token);
+            }
+        }
+        if let Some(flight) = link.flight {
+            operations += 1;
+            self.shared.ring.cancel_send(flight);
+            self.shared.stalled += usize::from(!link.stalled);
+        }
+        self.shared.ring.close(link.stream.into());
+        self.counters.closed.add(1);
+        self.counters.batched.add(1);
+        if operations == 0 {
+            self.vacate(token);
+        } else {
+            self.entries.insert(token, Entry::Closing(operations));
+        }
+        self.open -= 1;
+        if self.shared.draining {
+            self.stopped |= self.open == 0;
+        } else if self.config.max_connections.is_some() {
+            self.listeners.wanted = true;
+        }
+    }
+
+    /// An operation of a connection that is gone has had its last completion.
+    fn is_over(&mut self, token: Token) {
+        if let Some(Entry::Closing(operations)) = self.entries.get_mut(token) {
+            *operations -= 1;
+            if *operations == 0 {
+                self.vacate(token);
+            }
+        }
+    }
+
+    /// Nobody will ever hear of this token again: its slot is free for the next.
+    fn vacate(&mut self, token: Token) {
+        self.entries.remove(token);
+        self.free.push(Token::new(token.index(), token.generation().wrapping_add(1)));
+    }
+
+    fn tokens(&self) -> Vec<Token> {
+        self.entries.tokens().collect()
+    }
+
+    fn close_all(&mut self, reason: Closed) {
+        self.listeners.stop(&mut self.shared.ring);
+        for token in self.tokens() {
+            self.close(token, reason);
+        }
+        self.stopped = true;
+    }
+
+    /// Closes the listeners and lets each connection read what has come for it; a connection that
+    /// is then in the middle of nothing is closed.
+    fn drain(&mut self) {
+        if self.shared.draining {
+            return;
+        }
+        self.listeners.stop(&mut self.shared.ring);
+        if self.open == 0 {
+            self.stopped = true;
+            return;
+        }
+        log::info!("draining {} connections", self.open);
+        self.shared.draining = true;
+        let deadline = Tick::now().after(self.config.drain);
+        // Any token serves: the timer is known by its id.
+        self.drained_by = Some(self.shared.timers.insert(deadline, Token::new(0, 0)));
+        for token in self.tokens() {
+            self.settle(token);
+        }
+    }
+
+    fn message(&mut self, message: Message) {
+        match message {
+            Message::Send(token, bytes) => self.drive(token, |driven| {
+                driven.tell(|connection, _, _| connection.send(&bytes));
+                driven.settle()
+            }),
+            Message::Close(token) => self.drive(token, |driven| {
+                driven.tell(|connection, _, _| connection.close());
+                driven.settle()
+            }),
+            Message::Adopt(stream, peer) => self.open(stream.into(), peer),
+            Message::Room => self.listeners.wanted = true,
+            Message::Drain => self.drain(),
+            Message::Stop => self.close_all(Closed::Stopped),
+        }
+    }
+
+    fn timer(&mut self, token: Token, timer: TimerId) {
+        if self.drained_by == Some(timer) {
+            return self.close_all(Closed::Drained);
+        }
+        if self.listeners.resting == Some(timer) {
+            self.listeners.resting = None;
+            self.listeners.wanted = true;
+            return;
+        }
+        self.drive(token, |driven| {
+            if driven.link.watchdog.is_due(timer) {
+                return driven.watch();
+            }
+            driven.tell(|connection, protocol, _| Machine::timer(connection, protocol, timer));
+            driven.settle()
+        });
+    }
+}
+
+fn nanos(duration: Duration) -> u64 {
+    duration.as_nanos() as u64
+}

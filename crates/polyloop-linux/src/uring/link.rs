@@ -1,0 +1,323 @@
+//! One connection, driven by what the kernel has done for it.
+
+use std::net::{Shutdown, TcpStream};
+use std::os::fd::AsFd;
+
+use polyloop::driver::{Environment, Machine, Step, Watchdog};
+use polyloop::{Closed, Config, Connection, Counters, Handle, Peer, Protocol, Tick, Timers, Token};
+use rustix::io::Errno;
+
+use super::ring::{Flight, FlightNumber, Input, Ring};
+
+/// A connection: its socket, its protocol, the machine between the two, and what the kernel is
+/// doing for it.
+pub(super) struct Link<P> {
+    pub(super) stream: TcpStream,
+    pub(super) peer: Peer,
+    pub(super) machine: Machine,
+    pub(super) protocol: P,
+    pub(super) watchdog: Watchdog,
+    pub(super) receive: Receive,
+    /// The output that is on its way.
+    pub(super) flight: Option<FlightNumber>,
+    /// It was not taken at once.
+    pub(super) stalled: bool,
+    /// The machine is steady, a receive goes on by itself, and the watchdog is set: a request needs
+    /// no look at any of these.
+    pub(super) steady: bool,
+    /// Input that came although nobody wanted it any more.
+    unwanted: Option<Box<Unwanted>>,
+}
+
+/// What the kernel does about a connection's input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Receive {
+    /// Nothing.
+    Not,
+    /// It goes on receiving.
+    Armed,
+    /// It looks once whether something has come.
+    Once,
+    /// It was told to stop, and has not said that it did.
+    Cancelled,
+}
+
+#[derive(Default)]
+struct Unwanted {
+    bytes: Vec<u8>,
+    /// What came after the bytes.
+    end: Option<Result<(), Errno>>,
+}
+
+/// What all connections use.
+pub(super) struct Shared {
+    pub(super) ring: Ring,
+    pub(super) timers: Timers,
+    pub(super) now: Tick,
+    /// Where output is gathered.
+    pub(super) output: Vec<u8>,
+    /// Connections that have more to do, and do not wait for the kernel.
+    pub(super) reposts: Vec<Token>,
+    /// Flights that began since the last call.
+    pub(super) launched: usize,
+    /// Flights that are known not to come back soon.
+    pub(super) stalled: usize,
+    pub(super) draining: bool,
+}
+
+/// Whether a connection is still there.
+#[derive(PartialEq, Eq)]
+pub(super) enum Still {
+    Open,
+    Ended(Closed),
+}
+
+/// A connection and what is lent to it while it is driven.
+pub(super) struct Driven<'a, P> {
+    pub(super) shared: &'a mut Shared,
+    pub(super) token: Token,
+    pub(super) link: &'a mut Link<P>,
+    pub(super) config: &'a Config,
+    pub(super) counters: &'a Counters,
+    pub(super) handle: &'a dyn Fn() -> Handle,
+}
+
+impl<P> Link<P> {
+    pub(super) fn new(stream: TcpStream, peer: Peer, protocol: P, now: Tick) -> Link<P> {
+        Link {
+            stream,
+            peer,
+            machine: Machine::new(now),
+            protocol,
+            watchdog: Watchdog::new(),
+            receive: Receive::Not,
+            flight: None,
+            stalled: false,
+            steady: false,
+            unwanted: None,
+        }
+    }
+}
+
+impl<P: Protocol> Driven<'_, P> {
+    /// Tells the machine something, and lends it what it may need.
+    pub(super) fn tell<T>(
+        &mut self,
+        tell: impl FnOnce(&mut Connection<'_>, &mut P, &Ring) -> T,
+    ) -> T {
+        let Shared { ring, timers, output, now, .. } = &mut *self.shared;
+        let Link { machine, protocol, peer, .. } = &mut *self.link;
+        let environment = Environment {
+            machine,
+            config: self.config,
+            now: *now,
+            output,
+            timers,
+            token: self.token,
+            peer,
+            handle: self.handle,
+        };
+        tell(&mut environment.into(), protocol, ring)
+    }
+
+    /// The kernel has received something, the end, or nothing.
+    pub(super) fn received(&mut self, input: Result<Option<Input>, Errno>, more: bool) -> Still {
+        if !more {
+            self.link.receive = Receive::Not;
+        }
+        let wanted = self.link.machine.interest().is_readable() && self.link.unwanted.is_none();
+        match input {
+            Ok(Some(input)) => {
+                log::trace!("{}: read {} bytes", self.token, self.shared.ring.bytes(&input).len());
+                if wanted {
+                    self.tell(|connection, protocol, ring| {
+                        Machine::received(connection, protocol, ring.bytes(&input));
+                    });
+                } else {
+                    let unwanted = self.link.unwanted.get_or_insert_with(Box::default);
+                    unwanted.bytes.extend_from_slice(self.shared.ring.bytes(&input));
+                }
+                self.shared.ring.give_back(input);
+            }
+            // Cancelled, out of buffers, or tired: to be armed again if more is wanted.
+            Err(Errno::CANCELED | Errno::NOBUFS | Errno::INTR) => {}
+            // There is nothing to receive at the moment.
+            Err(Errno::AGAIN) => {
+                if self.shared.draining && self.link.machine.is_quiet() {
+                    return Still::Ended(Closed::Drained);
+                }
+            }
+            end if wanted => {
+                if let Still::Ended(reason) = self.end(end.map(drop)) {
+                    return Still::Ended(reason);
+                }
+            }
+            end => self.link.unwanted.get_or_insert_with(Box::default).end = Some(end.map(drop)),
+        }
+        self.settle()
+    }
+
+    fn end(&mut self, end: Result<(), Errno>) -> Still {
+        match end {
+            Ok(()) => {
+                self.tell(|connection, protocol, _| Machine::ended(connection, protocol));
+                Still::Open
+            }
+            Err(error) => Still::Ended(Closed::from_error(&error.into())),
+        }
+    }
+
+    /// A steady connection was shown all of an `input` of which its protocol `used` not all, or has
+    /// output while some is still on its way, or was asked for more than an answer.
+    pub(super) fn keep(&mut self, input: Input, used: usize) -> Still {
+        self.tell(|connection, _, ring| Machine::keep(connection, ring.bytes(&input), used));
+        self.shared.ring.give_back(input);
+        self.settle()
+    }
+
+    /// The connection has more to do.
+    pub(super) fn go_on(&mut self) -> Still {
+        if self.link.machine.interest().is_readable() {
+            if let Some(unwanted) = self.link.unwanted.take() {
+                if !unwanted.bytes.is_empty() {
+                    self.tell(|connection, protocol, _| {
+                        Machine::received(connection, protocol, &unwanted.bytes);
+                    });
+                }
+                if let Some(end) = unwanted.end {
+                    if !self.link.machine.interest().is_readable() {
+                        let end = Some(end);
+                        self.link.unwanted = Some(Box::new(Unwanted { bytes: Vec::new(), end }));
+                    } else if let Still::Ended(reason) = self.end(end) {
+                        return Still::Ended(reason);
+                    }
+                }
+            }
+        }
+        self.settle()
+    }
+
+    /// The kernel has taken as much as it did of what was sent.
+    pub(super) fn landed(&mut self, flight: Flight, taken: Result<usize, Errno>) -> Still {
+        let whole = self.shared.ring.left(&flight) == 0;
+        log::trace!("{}: wrote {taken:?} bytes", self.token);
+        match taken {
+            Ok(0) if !whole => {
+                self.release(flight);
+                return Still::Ended(Closed::Failed(std::io::ErrorKind::WriteZero));
+            }
+            Err(error) if error != Errno::INTR && error != Errno::AGAIN => {
+                self.release(flight);
+                return Still::Ended(Closed::from_error(&error.into()));
+            }
+            _ => {}
+        }
+        if taken.is_ok() {
+            self.link.machine.landed(self.shared.ring.left(&flight), self.shared.now);
+        }
+        if whole {
+            self.release(flight);
+            return self.settle();
+        }
+        self.link.flight = Some(self.shared.ring.send_on(self.link.stream.as_fd(), flight));
+        self.stalls()
+    }
+
+    fn release(&mut self, flight: Flight) {
+        self.shared.ring.release(flight);
+        self.link.flight = None;
+        if std::mem::take(&mut self.link.stalled) {
+            self.shared.stalled -= 1;
+        }
+    }
+
+    /// What was sent was not taken at once.
+    pub(super) fn stalls(&mut self) -> Still {
+        if self.link.flight.is_some() && !std::mem::replace(&mut self.link.stalled, true) {
+            self.shared.stalled += 1;
+            self.link.machine.stalls(self.shared.now);
+        }
+        self.settle()
+    }
+
+    /// Sends what waits, and asks the kernel for what the machine now wants.
+    pub(super) fn settle(&mut self) -> Still {
+        let Shared { ring, timers, output, now, launched, .. } = &mut *self.shared;
+        let Link { machine, protocol, peer, stream, flight, .. } = &mut *self.link;
+        let environment = Environment {
+            machine,
+            config: self.config,
+            now: *now,
+            output,
+            timers,
+            token: self.token,
+            peer,
+            handle: self.handle,
+        };
+        let launch = |bytes: &mut Vec<u8>| {
+            *flight = Some(ring.send(stream.as_fd(), self.token, bytes));
+            *launched += 1;
+        };
+        match Machine::settle_in_flight(&mut environment.into(), protocol, launch) {
+            Step::Wait => {}
+            Step::GoOn => self.shared.reposts.push(self.token),
+            Step::HalfClose => {
+                self.counters.other_calls.add(1);
+                // An error is that of a connection that is gone, which the receive tells.
+                let _ = self.link.stream.shutdown(Shutdown::Write);
+                if let Step::Close(reason) = self.link.machine.step() {
+                    return Still::Ended(reason);
+                }
+            }
+            Step::Close(reason) => return Still::Ended(reason),
+        }
+        if let Still::Ended(reason) = self.receive() {
+            return Still::Ended(reason);
+        }
+        // The steady path has no time for the log.
+        let traced = log::log_enabled!(log::Level::Trace);
+        self.link.steady = self.link.machine.is_steady()
+            && self.link.receive == Receive::Armed
+            && !self.shared.draining
+            && !traced;
+        self.watch()
+    }
+
+    /// Begins to receive, or stops it, as the machine wants.
+    fn receive(&mut self) -> Still {
+        let wanted = self.link.machine.interest().is_readable();
+        // Between two messages of a drain, only what has come is still read.
+        let parting = self.shared.draining && self.link.machine.is_quiet();
+        if parting && !wanted {
+            return Still::Ended(Closed::Drained);
+        }
+        match self.link.receive {
+            // What was received before comes first.
+            _ if wanted && self.link.unwanted.is_some() => self.shared.reposts.push(self.token),
+            Receive::Not if wanted && parting => {
+                self.shared.ring.receive_at_once(self.link.stream.as_fd(), self.token);
+                self.link.receive = Receive::Once;
+            }
+            Receive::Not if wanted => {
+                self.shared.ring.receive(self.link.stream.as_fd(), self.token);
+                self.link.receive = Receive::Armed;
+            }
+            Receive::Armed if !wanted || parting => {
+                self.shared.ring.cancel_receive(self.token);
+                self.link.receive = Receive::Cancelled;
+            }
+            _ => {}
+        }
+        Still::Open
+    }
+
+    /// Sees to it that the watchdog is set, and that no deadline is past.
+    pub(super) fn watch(&mut self) -> Still {
+        let Shared { timers, now, .. } = &mut *self.shared;
+        let Link { machine, watchdog, .. } = &mut *self.link;
+        match watchdog.watch(machine, self.config, *now, timers, self.token) {
+            Ok(()) => Still::Open,
+            Err(reason) => Still::Ended(reason),
+        }
+    }
+}

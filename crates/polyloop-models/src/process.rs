@@ -1,0 +1,400 @@
+//! A process for each connection.
+
+use std::collections::HashSet;
+use std::io;
+use std::net::TcpStream;
+use std::ops::ControlFlow;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::net::UnixDatagram;
+use std::panic::{self, AssertUnwindSafe};
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout};
+use nix::sys::signal::{kill, Signal};
+use nix::sys::socket::{send, MsgFlags};
+use nix::sys::wait::{waitpid, WaitPidFlag, WaitStatus};
+use nix::unistd::Pid;
+use polyloop::blocking::Service;
+use polyloop::driver::{Control, Starvation};
+use polyloop::{listen, Address, Config, Counts, Listener, Peer, Protocol, ServerHandle, Tick};
+use signal_hook::{consts::SIGCHLD, low_level, SigId};
+
+use crate::fork::{self, OnlyThread};
+use crate::BoundServer;
+
+/// A server that forks for each connection: the child serves it, blocking, and ends with it.
+///
+/// It has no thread but the one that runs it, and refuses to run beside others: a fork copies one
+/// thread, and the locks of all. So whatever else the process is to look after is called from the
+/// accept loop, as an [`Attendant`]. It reaps every child that the process has.
+///
+/// A child counts for itself, and its counts come home when its connection ends.
+pub(crate) fn bind<P, F>(
+    addresses: &[Address],
+    config: Config,
+    factory: F,
+) -> io::Result<BoundServer>
+where
+    P: Protocol + 'static,
+    F: Fn(&Peer) -> P + Send + Sync + 'static,
+{
+    let mut listeners = Vec::with_capacity(addresses.len());
+    for address in addresses {
+        let listener = listen(address, config.backlog)?;
+        listener.socket().set_nonblocking(true)?;
+        listeners.push(listener);
+    }
+    let (mailbox, sender) = UnixDatagram::pair()?;
+    mailbox.set_nonblocking(true)?;
+    let shared =
+        Shared { wish: AtomicU8::new(Wish::Serve as u8), counts: Mutex::default(), sender };
+    let server = Server { listeners, config, factory, mailbox, shared: Arc::new(shared) };
+    Ok(BoundServer {
+        addresses: server.listeners.iter().map(|listener| listener.address().clone()).collect(),
+        handle: ServerHandle::new(Arc::clone(&server.shared) as Arc<dyn Control>),
+        run: Box::new(move |attendant| server.run(attendant)),
+    })
+}
+
+/// Every Unix forks.
+pub(crate) fn check() -> io::Result<()> {
+    Ok(())
+}
+
+/// What a server that forks looks after between its connections.
+pub struct Attendant {
+    descriptor: OwnedFd,
+    attend: Box<dyn FnMut() -> ControlFlow<()>>,
+}
+
+impl Attendant {
+    /// Calls `attend` from the accept loop whenever the standard input is readable or at its end,
+    /// until it answers that it wants no more.
+    ///
+    /// # Errors
+    ///
+    /// There is no standard input, or no descriptor left.
+    pub fn of_stdin(attend: impl FnMut() -> ControlFlow<()> + 'static) -> io::Result<Attendant> {
+        let descriptor = io::stdin().as_fd().try_clone_to_owned()?;
+        Ok(Attendant { descriptor, attend: Box::new(attend) })
+    }
+}
+
+impl std::fmt::Debug for Attendant {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Attendant").field(&self.descriptor).finish()
+    }
+}
+
+/// What a [`ServerHandle`] reaches, from any thread or process of this family.
+struct Shared {
+    /// A [`Wish`].
+    wish: AtomicU8,
+    counts: Mutex<Counts>,
+    /// To the accept loop: a byte that wakes it, or the counts of a child that ends.
+    sender: UnixDatagram,
+}
+
+/// What is asked of the server.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Wish {
+    Serve,
+    Drain,
+    Stop,
+}
+
+impl Shared {
+    fn wish(&self) -> Wish {
+        [Wish::Serve, Wish::Drain, Wish::Stop][usize::from(self.wish.load(Ordering::SeqCst))]
+    }
+
+    fn ask(&self, wish: Wish) {
+        self.wish.fetch_max(wish as u8, Ordering::SeqCst);
+        // A mailbox that is full wakes the loop as well.
+        let _ = send(self.sender.as_raw_fd(), b"!", MsgFlags::MSG_DONTWAIT);
+    }
+
+    fn counts(&self) -> MutexGuard<'_, Counts> {
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Control for Shared {
+    fn drain(&self) {
+        self.ask(Wish::Drain);
+    }
+
+    fn stop(&self) {
+        self.ask(Wish::Stop);
+    }
+
+    fn counts(&self) -> Counts {
+        *self.counts()
+    }
+}
+
+struct Server<F> {
+    listeners: Vec<Listener>,
+    config: Config,
+    factory: F,
+    mailbox: UnixDatagram,
+    shared: Arc<Shared>,
+}
+
+/// The signals of a server that forks, as long as it runs.
+struct Signals {
+    child_ended: SigId,
+}
+
+impl Signals {
+    fn new(sender: &UnixDatagram) -> io::Result<Signals> {
+        let signals =
+            Signals { child_ended: low_level::pipe::register(SIGCHLD, sender.try_clone()?)? };
+        fork::commands().thread_block()?;
+        Ok(signals)
+    }
+
+    /// The end of a child no longer concerns this process, which is one itself.
+    fn forget_children(&self) {
+        low_level::unregister(self.child_ended);
+    }
+}
+
+impl Drop for Signals {
+    fn drop(&mut self) {
+        self.forget_children();
+        // It worked the other way round.
+        let _ = fork::commands().thread_unblock();
+    }
+}
+
+impl<P: Protocol, F: Fn(&Peer) -> P> Server<F> {
+    fn run(mut self, mut attendant: Option<Attendant>) -> io::Result<()> {
+        let only_thread = OnlyThread::check()?;
+        let signals = Signals::new(&self.shared.sender)?;
+        let mut children = HashSet::new();
+        let mut starvation = Starvation::default();
+        let mut resting_until = None;
+        let mut told = Wish::Serve;
+        let mut overdue_at = None;
+        loop {
+            self.reap(&mut children);
+            // After that: a child sends its counts before it ends.
+            self.take_mail()?;
+            let wish = self.shared.wish();
+            if wish > Wish::Serve {
+                self.listeners.clear();
+                if children.is_empty() {
+                    return Ok(());
+                }
+            }
+            if wish > told {
+                told = wish;
+                overdue_at = (wish == Wish::Drain).then(|| Tick::now().after(self.config.drain));
+                tell(&children, if wish == Wish::Drain { fork::DRAIN } else { fork::STOP });
+            }
+            let now = Tick::now();
+            if overdue_at.is_some_and(|then| then <= now) {
+                overdue_at = None;
+                tell(&children, fork::OVERDUE);
+            }
+            if resting_until.is_some_and(|then| then <= now) {
+                resting_until = None;
+            }
+            let full = self.config.max_connections.is_some_and(|limit| children.len() >= limit);
+            let listens = !full && resting_until.is_none();
+            let until = [overdue_at, resting_until].into_iter().flatten().min();
+            let timeout = until.map(|then| then.since(now));
+            let ready = self.wait(listens, attendant.as_ref(), timeout)?;
+            if ready.attendant {
+                let wants_no_more = |attendant: &mut Attendant| (attendant.attend)().is_break();
+                if attendant.as_mut().is_some_and(wants_no_more) {
+                    attendant = None;
+                }
+            }
+            let Some(listener) = ready.listener else { continue };
+            let (stream, peer) = match self.accept(listener) {
+                Ok(Some(accepted)) => accepted,
+                Ok(None) => continue,
+                Err(error) => {
+                    starvation.no_connection(children.len(), &error);
+                    resting_until = Some(Tick::now().after(Starvation::REST));
+                    continue;
+                }
+            };
+            match fork::fork(&only_thread) {
+                Ok(Some(child)) => {
+                    children.insert(child);
+                    let mut counts = self.shared.counts();
+                    counts.opened += 1;
+                    // To fork, to close the connection here, and to wait for the child.
+                    counts.other_calls += 3;
+                }
+                Ok(None) => {
+                    signals.forget_children();
+                    drop(attendant);
+                    self.be_child(stream, &peer);
+                }
+                Err(error) => starvation.nobody_to_serve("process", &error),
+            }
+        }
+    }
+
+    /// Waits for a message, and for the attendant's and a listener's turn.
+    fn wait(
+        &self,
+        listens: bool,
+        attendant: Option<&Attendant>,
+        timeout: Option<Duration>,
+    ) -> io::Result<Ready> {
+        let listeners = if listens { &self.listeners[..] } else { &[] };
+        let watched = std::iter::once(self.mailbox.as_fd())
+            .chain(attendant.map(|attendant| attendant.descriptor.as_fd()))
+            .chain(listeners.iter().map(|listener| listener.socket().as_fd()));
+        let mut watched: Vec<_> =
+            watched.map(|descriptor| PollFd::new(descriptor, PollFlags::POLLIN)).collect();
+        self.shared.counts().turns += 1;
+        // A millisecond more, for a wait is rounded down; what is too long ends early.
+        let timeout = timeout.map_or(PollTimeout::NONE, |timeout| {
+            PollTimeout::try_from(timeout + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX)
+        });
+        match nix::poll::poll(&mut watched, timeout) {
+            Ok(_) => {}
+            Err(Errno::EINTR) => return Ok(Ready::default()),
+            Err(error) => return Err(error.into()),
+        }
+        let mut ready = watched.iter().map(|watched| watched.any().unwrap_or(true)).skip(1);
+        Ok(Ready {
+            attendant: attendant.is_some() && ready.next().unwrap_or(false),
+            listener: ready.position(|ready| ready),
+        })
+    }
+
+    /// Accepts a connection; `None` if it was gone.
+    fn accept(&self, listener: usize) -> io::Result<Option<(TcpStream, Peer)>> {
+        self.shared.counts().accepts += 1;
+        match self.listeners[listener].accept() {
+            Ok((stream, peer)) => {
+                // Some systems hand the listener's mode on.
+                stream.set_nonblocking(false)?;
+                Ok(Some((stream, peer)))
+            }
+            Err(error) => match error.kind() {
+                io::ErrorKind::WouldBlock
+                | io::ErrorKind::ConnectionAborted
+                | io::ErrorKind::Interrupted => Ok(None),
+                _ => Err(error),
+            },
+        }
+    }
+
+    /// Waits for every child that has ended.
+    fn reap(&self, children: &mut HashSet<Pid>) {
+        loop {
+            match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
+                Ok(WaitStatus::StillAlive) | Err(_) => return,
+                Ok(status) => {
+                    if let Some(child) = status.pid().filter(|child| children.remove(child)) {
+                        log::debug!("process {child}: {status:?}");
+                        self.shared.counts().closed += 1;
+                    }
+                }
+            }
+        }
+    }
+
+    fn take_mail(&self) -> io::Result<()> {
+        let mut letter = [0; 8 * Counts::NUMBER];
+        loop {
+            match self.mailbox.recv(&mut letter) {
+                Ok(length) if length == letter.len() => {
+                    let mut counts = self.shared.counts();
+                    *counts = *counts + decode(&letter);
+                }
+                Ok(_) => {} // a wake
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Serves the connection, in a process that has nothing else.
+    fn be_child(self, stream: TcpStream, peer: &Peer) -> ! {
+        let Server { listeners, config, factory, mailbox, shared } = self;
+        drop((listeners, mailbox));
+        let served = panic::catch_unwind(AssertUnwindSafe(|| {
+            end_with_parent()?;
+            let service = Service::new(config, factory);
+            let mut obeys = Ok(());
+            service.serve_interruptibly(stream, peer, |interrupt| obeys = fork::obey(interrupt));
+            // The parent has counted these.
+            let counts = Counts { opened: 0, closed: 0, ..service.handle().counts() };
+            shared.sender.send(&encode(counts))?;
+            obeys
+        }));
+        match served {
+            Ok(Ok(())) => fork::exit(0),
+            Ok(Err(error)) => {
+                log::error!("{peer}: {error}");
+                fork::exit(1)
+            }
+            Err(_) => fork::exit(101),
+        }
+    }
+}
+
+#[derive(Default)]
+struct Ready {
+    attendant: bool,
+    listener: Option<usize>,
+}
+
+fn tell(children: &HashSet<Pid>, signal: Signal) {
+    for &child in children {
+        // It is not reaped, so that its number is nobody else's.
+        let _ = kill(child, signal);
+    }
+}
+
+/// A server that is killed leaves no process behind.
+///
+/// # Portability
+///
+/// Linux only; elsewhere the child of a parent that was killed ends with its connection.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn end_with_parent() -> io::Result<()> {
+    nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?;
+    Ok(())
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn end_with_parent() -> io::Result<()> {
+    Ok(())
+}
+
+fn encode(counts: Counts) -> Vec<u8> {
+    counts.to_array().into_iter().flat_map(u64::to_ne_bytes).collect()
+}
+
+fn decode(bytes: &[u8; 8 * Counts::NUMBER]) -> Counts {
+    let mut numbers = [0; Counts::NUMBER];
+    for (number, bytes) in numbers.iter_mut().zip(bytes.chunks_exact(8)) {
+        *number = u64::from_ne_bytes(bytes.try_into().expect("each has eight bytes"));
+    }
+    Counts::from_array(numbers)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_come_home_as_they_went() {
+        let counts = Counts { reads: 7, handling_ns: u64::MAX, ..Counts::default() };
+        assert_eq!(decode(&encode(counts).try_into().unwrap()), counts);
+    }
+}
