@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use polyloop::{Backend, MioBackend, Trigger};
 use polyloop_linux::EpollBackend;
-use polyloop_select::PollBackend;
+use polyloop_select::{PollBackend, SelectBackend};
 
 use crate::Unknown;
 
@@ -17,6 +17,8 @@ use crate::Unknown;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum BackendKind {
+    /// select(2), with room for `FD_SETSIZE` descriptors.
+    Select,
     /// poll(2), on Windows WSAPoll.
     Poll,
     /// epoll, level-triggered.
@@ -39,14 +41,20 @@ pub trait UseBackend {
 
 impl BackendKind {
     /// Every backend, in the order in which tables show them.
-    pub const ALL: &'static [BackendKind] =
-        &[BackendKind::Poll, BackendKind::Epoll, BackendKind::EpollEdge, BackendKind::Mio];
+    pub const ALL: &'static [BackendKind] = &[
+        BackendKind::Select,
+        BackendKind::Poll,
+        BackendKind::Epoll,
+        BackendKind::EpollEdge,
+        BackendKind::Mio,
+    ];
 
     /// The name on the command line, in results and in tables: the backend's own, with its setting
     /// behind a colon as a [`Variant`](crate::Variant) has it.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
+            BackendKind::Select => "select",
             BackendKind::Poll => "poll",
             BackendKind::Epoll => "epoll",
             BackendKind::EpollEdge => "epoll:edge",
@@ -57,6 +65,7 @@ impl BackendKind {
     /// Runs `user` on the backend of this kind.
     pub fn with<U: UseBackend>(self, user: U) -> U::Output {
         match self {
+            BackendKind::Select => user.run(SelectBackend::new),
             BackendKind::Poll => user.run(PollBackend::new),
             BackendKind::Epoll => user.run(|| EpollBackend::new(Trigger::Level)),
             BackendKind::EpollEdge => user.run(|| EpollBackend::new(Trigger::Edge)),
@@ -109,7 +118,7 @@ mod tests {
     fn an_unknown_name_is_answered_with_the_known_ones() {
         let message = "uring".parse::<BackendKind>().unwrap_err().to_string();
         assert!(
-            message.starts_with("there is no backend \"uring\"; there are: poll,"),
+            message.starts_with("there is no backend \"uring\"; there are: select,"),
             "{message}"
         );
     }

@@ -11,7 +11,7 @@ use super::text::wrap;
 pub const WIDTH: usize = 100;
 /// How wide the columns are at least, so that those of all groups stand beneath each other.
 const NAME: usize = 20;
-const MOMENT: usize = 30;
+const MOMENT: usize = 28;
 const FLAGS: usize = 20;
 /// How wide the last column is at most.
 const HANDLER: usize = 20;

@@ -85,7 +85,7 @@ mod play {
         // The greatest number that it can hold is one less than the greatest of its type's.
         let rest = (u64::MAX - 2).to_ne_bytes();
         stage.fill(&counter, |_| (&counter.0).write(&rest))?;
-        stage.now(&counter, "it is full: adding says EAGAIN")
+        stage.now(&counter, "full: adding says EAGAIN")
     }
 
     pub(super) fn timerfd(stage: &mut Stage<'_>) -> io::Result<()> {

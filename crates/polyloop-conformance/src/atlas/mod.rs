@@ -273,7 +273,7 @@ mod tests {
             assert_eq!(row.cannot, None, "{name}");
             assert_eq!(row.handler.len(), atlas.backends.len(), "{name}: {moment}");
             assert!(!row.kernel.is_empty(), "{name}: {moment}");
-            assert!(moment.len() <= 30, "{name}: {moment} takes too much room");
+            assert!(moment.len() <= 28, "{name}: {moment} takes too much room");
         }
     }
 

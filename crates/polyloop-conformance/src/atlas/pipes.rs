@@ -18,7 +18,8 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         why: "Linux tells HUP and not IN when the writers are gone and nothing is left to read, \
               though a read would not block (it returns zero). Code that looks at IN only never \
               sees the end, or spins on a HUP that it does not know. polyloop tells a hang-up as \
-              whatever was asked for, since neither a read nor a write would block.",
+              whatever was asked for, since neither a read nor a write would block. select has no word for a hang-up: there it is \
+              readable alone.",
         see: &["pipe(7)", "poll(2) on POLLHUP"],
         group: Group::Pipes,
         play: only!(unix: play::writer_gone),

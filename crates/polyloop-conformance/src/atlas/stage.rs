@@ -122,7 +122,7 @@ impl Stage<'_> {
         flags: PollFlags,
         moment: &'static str,
     ) -> io::Result<()> {
-        arrived(&source, flags)?;
+        arrived(source.as_fd(), flags)?;
         self.now(source, moment)
     }
 

@@ -306,7 +306,7 @@ fn write_after_close(stage: &mut Stage<'_>) -> io::Result<()> {
     drop(peer);
     stage.when(&ours, END, "the peer closed")?;
     (&ours).write_all(b"x")?;
-    stage.when(&ours, PollFlags::HUP, "we wrote: it answers by reset")
+    stage.when(&ours, PollFlags::HUP, "we wrote, and got a reset")
 }
 
 fn shut(stage: &mut Stage<'_>, half: Shutdown, moment: &'static str) -> io::Result<()> {
@@ -345,7 +345,7 @@ fn connecting(stage: &mut Stage<'_>) -> io::Result<()> {
     delivered()?;
     let mut ours = TcpStream::connect(address)?;
     stage.watch(&mut ours);
-    stage.now(&ours, "the first packet has no answer")
+    stage.now(&ours, "the first packet unanswered")
 }
 
 fn connected(stage: &mut Stage<'_>) -> io::Result<()> {

@@ -55,6 +55,7 @@ impl Call {
     /// Whether it is what a backend calls, or, for one shot, could call.
     pub(super) fn is_beneath(self, backend: BackendKind) -> bool {
         match backend {
+            BackendKind::Select => self == Call::Select,
             BackendKind::Poll => self == Call::Poll,
             BackendKind::Epoll => matches!(self, Call::Epoll | Call::EpollOneshot),
             BackendKind::EpollEdge | BackendKind::Mio => {
