@@ -67,8 +67,6 @@ impl<F, P> Driver<F, P> {
                 now: Tick::now(),
                 output: Vec::new(),
                 reposts: Vec::new(),
-                launched: 0,
-                stalled: 0,
                 draining: false,
             },
             entries: TokenMap::new(),
@@ -122,7 +120,6 @@ impl<P: Protocol, F: Fn(&Peer) -> P> Driver<F, P> {
             self.drive(token, |driven| driven.go_on());
         }
         self.in_hand = in_hand;
-        self.find_stalled();
 
         let mut due = mem::take(&mut self.due);
         self.shared.timers.collect_due(self.shared.now, &mut due);
@@ -156,7 +153,6 @@ impl<P: Protocol, F: Fn(&Peer) -> P> Driver<F, P> {
         {
             timeout = Some(Duration::ZERO);
         }
-        self.shared.launched = 0;
         let entered = self.shared.ring.enter(timeout);
         self.mailbox.awake();
         let calls = entered?;
@@ -206,7 +202,7 @@ impl<P: Protocol, F: Fn(&Peer) -> P> Driver<F, P> {
             (Some(Entry::Open(link)), Ok(Some(input))) if link.steady && more => (link, input),
             (_, input) => return self.received_otherwise(token, input, more),
         };
-        let Shared { ring, timers, now, output, launched, .. } = &mut self.shared;
+        let Shared { ring, timers, now, output, .. } = &mut self.shared;
         link.machine.touch(*now);
         let environment = Environment {
             machine: &mut link.machine,
@@ -227,7 +223,6 @@ impl<P: Protocol, F: Fn(&Peer) -> P> Driver<F, P> {
         if !output.is_empty() {
             link.machine.flies(output.len(), *now);
             link.flight = Some(ring.send(link.stream.as_fd(), token, output));
-            *launched += 1;
         }
     }
 
@@ -293,34 +288,7 @@ impl<P: Protocol, F: Fn(&Peer) -> P> Driver<F, P> {
             self.drive(token, |driven| driven.landed(flight, taken));
         } else {
             self.shared.ring.release(flight);
-            self.shared.stalled -= 1;
             self.is_over(token);
-        }
-    }
-
-    /// Sends come back with the call that submits them, unless the peer takes nothing at the
-    /// moment: those of an earlier call have to be watched.
-    fn find_stalled(&mut self) {
-        if self.shared.ring.flights() > self.shared.launched + self.shared.stalled {
-            self.watch_stalled();
-        }
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn watch_stalled(&mut self) {
-        let passengers: Vec<Token> = self.shared.ring.passengers().collect();
-        for token in passengers {
-            self.drive(
-                token,
-                |driven| {
-                    if driven.link.stalled {
-                        Still::Open
-                    } else {
-                        driven.stalls()
-                    }
-                },
-            );
         }
     }
 
@@ -383,7 +351,6 @@ impl<P: Protocol, F: Fn(&Peer) -> P> Driver<F, P> {
         if let Some(flight) = link.flight {
             operations += 1;
             self.shared.ring.cancel_send(flight);
-            self.shared.stalled += usize::from(!link.stalled);
         }
         self.shared.ring.close(link.stream.into());
         self.counters.closed.add(1);

@@ -20,8 +20,6 @@ pub(super) struct Link<P> {
     pub(super) receive: Receive,
     /// The output that is on its way.
     pub(super) flight: Option<FlightNumber>,
-    /// It was not taken at once.
-    pub(super) stalled: bool,
     /// The machine is steady, a receive goes on by itself, and the watchdog is set: a request needs
     /// no look at any of these.
     pub(super) steady: bool,
@@ -58,10 +56,6 @@ pub(super) struct Shared {
     pub(super) output: Vec<u8>,
     /// Connections that have more to do, and do not wait for the kernel.
     pub(super) reposts: Vec<Token>,
-    /// Flights that began since the last call.
-    pub(super) launched: usize,
-    /// Flights that are known not to come back soon.
-    pub(super) stalled: usize,
     pub(super) draining: bool,
 }
 
@@ -92,7 +86,6 @@ impl<P> Link<P> {
             watchdog: Watchdog::new(),
             receive: Receive::Not,
             flight: None,
-            stalled: false,
             steady: false,
             unwanted: None,
         }
@@ -220,29 +213,18 @@ impl<P: Protocol> Driven<'_, P> {
             return self.settle();
         }
         self.link.flight = Some(self.shared.ring.send_on(self.link.stream.as_fd(), flight));
-        self.stalls()
+        self.link.machine.stalls(self.shared.now);
+        self.settle()
     }
 
     fn release(&mut self, flight: Flight) {
         self.shared.ring.release(flight);
         self.link.flight = None;
-        if std::mem::take(&mut self.link.stalled) {
-            self.shared.stalled -= 1;
-        }
-    }
-
-    /// What was sent was not taken at once.
-    pub(super) fn stalls(&mut self) -> Still {
-        if self.link.flight.is_some() && !std::mem::replace(&mut self.link.stalled, true) {
-            self.shared.stalled += 1;
-            self.link.machine.stalls(self.shared.now);
-        }
-        self.settle()
     }
 
     /// Sends what waits, and asks the kernel for what the machine now wants.
     pub(super) fn settle(&mut self) -> Still {
-        let Shared { ring, timers, output, now, launched, .. } = &mut *self.shared;
+        let Shared { ring, timers, output, now, .. } = &mut *self.shared;
         let Link { machine, protocol, peer, stream, flight, .. } = &mut *self.link;
         let environment = Environment {
             machine,
@@ -256,7 +238,6 @@ impl<P: Protocol> Driven<'_, P> {
         };
         let launch = |bytes: &mut Vec<u8>| {
             *flight = Some(ring.send(stream.as_fd(), self.token, bytes));
-            *launched += 1;
         };
         match Machine::settle_in_flight(&mut environment.into(), protocol, launch) {
             Step::Wait => {}

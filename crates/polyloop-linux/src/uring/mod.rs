@@ -8,7 +8,7 @@
 //! |---|---|---|
 //! | a *multishot* accept | once | a request a connection. Within a limit of connections, one at a time |
 //! | a *multishot* receive into *provided buffers* | once a connection | a request a message, and a buffer for each idle connection: the kernel takes one of a few when input has come, and it is given back when the protocol has seen it |
-//! | a send | each answer | a wait for room: what does not fit is sent when it does |
+//! | a send | each answer | a wait for room: what does not fit at once is sent when it does |
 //!
 //! The ring belongs to one thread (`SINGLE_ISSUER`), and completions are made in the call that
 //! waits for them (`DEFER_TASKRUN`, Linux 6.1) rather than between any two instructions of it.
@@ -20,6 +20,8 @@ mod driver;
 mod link;
 #[allow(unsafe_code)]
 mod ring;
+#[cfg(test)]
+mod tests;
 mod wake;
 
 use std::fmt;
@@ -190,36 +192,4 @@ fn explain(error: &io::Error, forbidden: Option<u8>) -> io::Error {
         _ => return io::Error::new(error.kind(), format!("uring: no ring can be opened: {error}")),
     };
     io::Error::new(io::ErrorKind::Unsupported, format!("uring: {reason}"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn explained(errno: Errno, forbidden: Option<u8>) -> String {
-        let error = explain(&errno.into(), forbidden);
-        assert_eq!(error.kind(), io::ErrorKind::Unsupported);
-        error.to_string()
-    }
-
-    #[test]
-    fn a_ring_that_cannot_be_had_has_a_reason() {
-        assert_eq!(
-            explained(Errno::NOSYS, None),
-            "uring: this kernel has no io_uring: it needs Linux 6.0 or later"
-        );
-        assert_eq!(
-            explained(Errno::PERM, Some(2)),
-            "uring: io_uring is forbidden here: kernel.io_uring_disabled is 2, not 0"
-        );
-        assert_eq!(
-            explained(Errno::PERM, None),
-            "uring: io_uring is forbidden here by a seccomp or security policy, as in many \
-             containers"
-        );
-        assert_eq!(
-            explained(Errno::INVAL, None),
-            "uring: this kernel's io_uring lacks multishot receives: it needs Linux 6.0 or later"
-        );
-    }
 }

@@ -29,9 +29,9 @@ use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags};
 
 /// Operations that fit into one submission. What is more waits in a queue of our own.
-const SUBMISSIONS: u32 = 1024;
+const SUBMISSIONS: u32 = if cfg!(test) { 4 } else { 1024 };
 /// Completions that fit; what is more the kernel keeps, and hands over at the next call.
-const COMPLETIONS: u32 = 4096;
+const COMPLETIONS: u32 = if cfg!(test) { 4 } else { 4096 };
 /// A buffer that grew beyond this for one message is not kept for the next.
 const KEEP: usize = 256 * 1024;
 /// The one group of buffers that receives choose from.
@@ -78,15 +78,11 @@ pub(super) struct FlightNumber(u32);
 /// To be sent on or released.
 pub(super) struct Flight(u32);
 
-const BACK: u64 = u64::MAX;
-
 struct Carrier {
     bytes: Vec<u8>,
     /// How much of `bytes` the kernel took.
     taken: usize,
     token: Token,
-    /// The number of the call that submits it; [`BACK`] once it is back.
-    submitted: u64,
 }
 
 /// The ring.
@@ -100,7 +96,7 @@ pub(super) struct Ring {
     waiting: VecDeque<squeue::Entry>,
     /// Operations whose last completion has not come.
     outstanding: usize,
-    /// Calls so far, each of which submits what was asked for before it.
+    /// Calls so far.
     calls: u64,
     /// The kernel may have seen something of it.
     enabled: bool,
@@ -211,7 +207,8 @@ impl Ring {
         self.cancel(RECEIVE | name(token), CANCEL | name(token));
     }
 
-    /// Sends `bytes`, and leaves another vector there, which is empty.
+    /// Sends as much of `bytes` as the kernel takes at once, [`Errno::AGAIN`] if that is nothing,
+    /// and leaves another vector there, which is empty.
     #[inline]
     pub(super) fn send(
         &mut self,
@@ -223,20 +220,23 @@ impl Ring {
         let carrier = &mut self.flights[flight.0 as usize];
         mem::swap(&mut carrier.bytes, bytes);
         carrier.token = token;
-        self.send_on(socket, flight)
+        self.launch(socket, flight, SendFlags::DONTWAIT)
     }
 
-    /// Sends what the kernel did not take.
-    #[inline]
+    /// Sends what the kernel did not take, when there is room.
     pub(super) fn send_on(&mut self, socket: BorrowedFd<'_>, flight: Flight) -> FlightNumber {
-        let carrier = &mut self.flights[flight.0 as usize];
+        self.launch(socket, flight, SendFlags::empty())
+    }
+
+    #[inline]
+    fn launch(&mut self, socket: BorrowedFd<'_>, flight: Flight, flags: SendFlags) -> FlightNumber {
+        let carrier = &self.flights[flight.0 as usize];
         let rest = &carrier.bytes[carrier.taken..];
         // What is past 4 GiB is sent on.
         let length = u32::try_from(rest.len()).unwrap_or(u32::MAX);
         // A peer that is gone is an error, not a signal.
-        let flags = SendFlags::NOSIGNAL.bits() as i32;
+        let flags = (flags | SendFlags::NOSIGNAL).bits() as i32;
         let entry = opcode::Send::new(Fd(socket.as_raw_fd()), rest.as_ptr(), length).flags(flags);
-        carrier.submitted = self.calls;
         self.begin(entry.build(), SEND | u64::from(flight.0));
         FlightNumber(flight.0)
     }
@@ -244,7 +244,7 @@ impl Ring {
     #[cold]
     fn add_flight(&mut self) -> Flight {
         let bytes = Vec::new();
-        self.flights.push(Carrier { bytes, taken: 0, token: Token::new(0, 0), submitted: BACK });
+        self.flights.push(Carrier { bytes, taken: 0, token: Token::new(0, 0) });
         Flight(self.flights.len() as u32 - 1)
     }
 
@@ -271,18 +271,6 @@ impl Ring {
             carrier.bytes = Vec::new();
         }
         self.free.push(flight);
-    }
-
-    /// How many are on their way, or back and not released.
-    #[inline]
-    pub(super) fn flights(&self) -> usize {
-        self.flights.len() - self.free.len()
-    }
-
-    /// Whose output was submitted, and is not back.
-    pub(super) fn passengers(&self) -> impl Iterator<Item = Token> + '_ {
-        let submitted = self.flights.iter().filter(|carrier| carrier.submitted < self.calls);
-        submitted.map(|carrier| carrier.token)
     }
 
     /// Cancels a send. Its completion tells how far it came.
@@ -329,22 +317,31 @@ impl Ring {
 
     /// Submits what was asked for, and waits for a completion, for `timeout` at most. Returns how
     /// many system calls that took.
+    ///
+    /// A send that is back at once ends the wait, which costs a lone connection a second call a
+    /// request. To wait for one completion more would be wrong: a send that failed, or was taken in
+    /// part, is to be seen to.
     pub(super) fn enter(&mut self, timeout: Option<Duration>) -> io::Result<u64> {
         let before = self.calls;
+        self.push_waiting();
         while !self.waiting.is_empty() {
-            while let Some(entry) = self.waiting.pop_front() {
-                if !self.push_at_once(&entry) {
-                    self.waiting.push_front(entry);
-                    break;
-                }
-            }
-            if self.waiting.is_empty() {
-                break;
-            }
             self.enter_once(Some(Duration::ZERO))?;
+            if self.io.submission().is_full() {
+                // Completions are to be taken before more is asked.
+                return Ok(self.calls - before);
+            }
+            self.push_waiting();
         }
         self.enter_once(timeout)?;
         Ok(self.calls - before)
+    }
+
+    fn push_waiting(&mut self) {
+        while let Some(entry) = self.waiting.pop_front() {
+            if !self.push_at_once(&entry) {
+                return self.waiting.push_front(entry);
+            }
+        }
     }
 
     fn enter_once(&mut self, timeout: Option<Duration>) -> io::Result<()> {
@@ -399,7 +396,6 @@ impl Ring {
                     self.outstanding -= 1;
                     let flight = Flight(token.index() as u32);
                     let carrier = &mut self.flights[flight.0 as usize];
-                    carrier.submitted = BACK;
                     if let Ok(count) = result {
                         carrier.taken += count;
                     }
@@ -457,7 +453,7 @@ impl Ring {
     }
 
     /// Cancels everything and waits until the kernel is done with it.
-    fn quiesce(&mut self) -> io::Result<()> {
+    pub(super) fn quiesce(&mut self) -> io::Result<()> {
         /// Cancelling takes microseconds.
         const PATIENCE: Duration = Duration::from_secs(1);
         let deadline = Instant::now() + PATIENCE;
@@ -474,6 +470,22 @@ impl Ring {
             }
             self.enter(if self.outstanding == 0 { Some(Duration::ZERO) } else { Some(left) })?;
         }
+    }
+}
+
+/// What tests look at.
+#[cfg(test)]
+impl Ring {
+    pub(super) fn waiting(&self) -> usize {
+        self.waiting.len()
+    }
+
+    pub(super) fn overflows(&mut self) -> bool {
+        self.io.submission().cq_overflow()
+    }
+
+    pub(super) fn outstanding(&self) -> usize {
+        self.outstanding
     }
 }
 
@@ -511,8 +523,8 @@ unsafe impl Send for Buffers {}
 impl Buffers {
     /// A power of two, as the kernel asks for. A turn handles about twenty completions before it
     /// gives their buffers back, more if many connections send much; who finds none asks again.
-    const COUNT: u16 = 256;
-    const LENGTH: usize = 16 * 1024;
+    const COUNT: u16 = if cfg!(test) { 2 } else { 256 };
+    const LENGTH: usize = if cfg!(test) { 64 } else { 16 * 1024 };
     /// A cache line more than the length: small messages, which use the first line of each buffer,
     /// would else share a few sets of the cache.
     const STRIDE: usize = Buffers::LENGTH + 64;
