@@ -3,7 +3,8 @@
 //!     cargo run --release --example udp_echo
 //!     nc -u 127.0.0.1 7000
 //!
-//! UDP has no connections, so there is no `Protocol` here: a [`Handler`] owns the one socket.
+//! This is what a `DatagramServer` does for a `DatagramProtocol`, written out: UDP has no connections,
+//! and a [`Handler`] owns the one socket.
 
 use std::io;
 use std::net::SocketAddr;

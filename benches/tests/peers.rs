@@ -10,6 +10,7 @@ use std::time::Duration;
 use polyloop_bench::control::{Gate, Listening};
 use polyloop_bench::load;
 use polyloop_bench::protocols::Builtin;
+use polyloop_bench::transport::Transport;
 
 struct Peer {
     process: Child,
@@ -56,11 +57,14 @@ fn exchange(stream: &mut TcpStream, message: &[u8]) {
 }
 
 fn many_connections(peer: &Peer) {
+    // On Windows every socket that is watched makes every wait slower.
+    let idle = if cfg!(windows) { 50 } else { 500 };
     for (connections, active, size, short) in
-        [(64, 64, 64, false), (500, 5, 64, false), (4, 4, 300_001, false), (32, 32, 64, true)]
+        [(64, 64, 64, false), (idle, 5, 64, false), (4, 4, 300_001, false), (32, 32, 64, true)]
     {
         let settings = load::Settings {
             target: peer.address.into(),
+            transport: Transport::Tcp,
             protocol: Builtin::Echo,
             connections,
             active,
@@ -137,12 +141,12 @@ fn reset(peer: &Peer) {
 /// priority data, and now and then leaves the second part where it is until more arrives.
 #[test]
 fn an_out_of_band_byte_hides_nothing() {
-    let mut peers: Vec<(&str, &[&str])> = vec![
-        (env!("CARGO_BIN_EXE_bare_mio"), &[]),
-        (env!("CARGO_BIN_EXE_bare_poll"), &[]),
-        (env!("CARGO_BIN_EXE_bare_select"), &[]),
-        (env!("CARGO_BIN_EXE_bare_thread"), &[]),
-    ];
+    let mut peers: Vec<(&str, &[&str])> =
+        vec![(env!("CARGO_BIN_EXE_bare_mio"), &[]), (env!("CARGO_BIN_EXE_bare_thread"), &[])];
+    if cfg!(unix) {
+        peers.push((env!("CARGO_BIN_EXE_bare_poll"), &[]));
+        peers.push((env!("CARGO_BIN_EXE_bare_select"), &[]));
+    }
     if cfg!(target_os = "linux") {
         peers.push((env!("CARGO_BIN_EXE_bare_epoll"), &["--trigger", "level"]));
         peers.push((env!("CARGO_BIN_EXE_bare_epoll"), &["--trigger", "edge"]));
@@ -203,8 +207,6 @@ macro_rules! peers {
 
 peers! {
     bare_mio: bare_mio;
-    bare_poll: bare_poll;
-    bare_select: bare_select;
     bare_thread: bare_thread;
     bare_pool: bare_pool "--threads" "500";
     tokio_current_thread: tokio_current_thread;
@@ -212,7 +214,9 @@ peers! {
 
 #[cfg(unix)]
 peers! {
+    bare_poll: bare_poll;
     bare_process: bare_process;
+    bare_select: bare_select;
 }
 
 #[cfg(target_os = "linux")]

@@ -52,6 +52,7 @@ mod unix {
     use polyloop::Config;
     use polyloop_bench::control::Gate;
     use polyloop_bench::protocols::{Builtin, UnknownProtocol};
+    use polyloop_bench::transport::Transport;
     use polyloop_bench::{cli, load, units};
     use polyloop_models::{Model, Variant};
     use rustix::process::{kill_process, Pid, Signal};
@@ -87,7 +88,8 @@ cargo run --release -p polyloop-benches --bin instructions -- mio mio/line mio/h
     )]
     struct Arguments {
         /// Count only these: a model of polyloop, with its settings, with another protocol than echo
-        /// as MODEL/PROTOCOL, or one of the others that are counted without this [default: all]
+        /// as MODEL/PROTOCOL, over datagrams as MODEL/udp, or one of the others that are counted
+        /// without this [default: all]
         #[arg(value_name = "SERVER", value_parser = parse_server)]
         servers: Vec<Server>,
         /// Print JSON instead of a table
@@ -99,6 +101,8 @@ cargo run --release -p polyloop-benches --bin instructions -- mio mio/line mio/h
     #[derive(Clone, Debug)]
     enum Server {
         Ours(Variant, Builtin),
+        /// The echo over datagrams.
+        Datagrams(Variant),
         Peer(&'static str),
     }
 
@@ -129,6 +133,9 @@ cargo run --release -p polyloop-benches --bin instructions -- mio mio/line mio/h
             return Ok(Server::Peer(peer));
         }
         let (model, protocol) = name.split_once('/').unwrap_or((name, Builtin::Echo.name()));
+        if protocol == "udp" {
+            return model.parse().map(Server::Datagrams).map_err(|unknown| format!("{unknown}"));
+        }
         let protocol = protocol.parse().map_err(|unknown: UnknownProtocol| unknown.to_string())?;
         model.parse().map(|model| Server::Ours(model, protocol)).map_err(|_| {
             let names: Vec<_> = all().iter().map(Server::name).collect();
@@ -141,6 +148,7 @@ cargo run --release -p polyloop-benches --bin instructions -- mio mio/line mio/h
             match self {
                 Server::Ours(variant, Builtin::Echo) => variant.to_string(),
                 Server::Ours(variant, protocol) => format!("{variant}/{protocol}"),
+                Server::Datagrams(variant) => format!("{variant}/udp"),
                 Server::Peer(name) => (*name).to_owned(),
             }
         }
@@ -149,7 +157,15 @@ cargo run --release -p polyloop-benches --bin instructions -- mio mio/line mio/h
         fn protocol(&self) -> Builtin {
             match self {
                 Server::Ours(_, protocol) => *protocol,
-                Server::Peer(_) => Builtin::Echo,
+                Server::Datagrams(_) | Server::Peer(_) => Builtin::Echo,
+            }
+        }
+
+        /// What carries it.
+        fn transport(&self) -> Transport {
+            match self {
+                Server::Datagrams(_) => Transport::Udp,
+                Server::Ours(..) | Server::Peer(_) => Transport::Tcp,
             }
         }
 
@@ -159,6 +175,11 @@ cargo run --release -p polyloop-benches --bin instructions -- mio mio/line mio/h
                 Server::Ours(variant, protocol) => {
                     let (variant, protocol) = (variant.to_string(), protocol.to_string());
                     let words = ["serve", "--model", &variant, "--protocol", &protocol];
+                    ("polyloop", words.map(str::to_owned).into())
+                }
+                Server::Datagrams(variant) => {
+                    let variant = variant.to_string();
+                    let words = ["serve", "--model", &variant, "--transport", "udp"];
                     ("polyloop", words.map(str::to_owned).into())
                 }
                 Server::Peer(peer) => {
@@ -370,6 +391,7 @@ cargo run --release -p polyloop-benches --bin instructions -- mio mio/line mio/h
             let report = load::run(
                 &load::Settings {
                     target: address.into(),
+                    transport: server.transport(),
                     protocol: server.protocol(),
                     connections: CONNECTIONS,
                     active: CONNECTIONS,
@@ -417,11 +439,10 @@ cargo run --release -p polyloop-benches --bin instructions -- mio mio/line mio/h
             let _ = kill_process(Pid::from_child(&self.child), Signal::TERM);
             let asked = Instant::now();
             while self.child.try_wait()?.is_none() {
-                if asked.elapsed() < GRACE {
+                // One that does not end is told once it has had something to do.
+                let late = asked.elapsed() > GRACE;
+                if !late || TcpStream::connect_timeout(&address, GRACE).is_err() {
                     thread::sleep(Duration::from_millis(5));
-                } else {
-                    // It is told once it has had something to do.
-                    let _ = TcpStream::connect_timeout(&address, GRACE);
                 }
             }
             self.messages()

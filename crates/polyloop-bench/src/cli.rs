@@ -7,12 +7,13 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
-use polyloop::{Address, Config};
+use polyloop::{datagram, Address, Config};
 use polyloop_models::{Model, Variant};
 
 use crate::control::Gate;
 use crate::protocols::{Builtin, Cost};
-use crate::{compare, load, serve, units};
+use crate::transport::Transport;
+use crate::{atlas, compare, load, serve, units};
 
 /// A mistake in what was asked for, as opposed to a failure in doing it: exit code 2.
 #[derive(Debug)]
@@ -59,6 +60,8 @@ enum Command {
     Serve(ServeArgs),
     /// Load a server and check every byte of its answers
     Load(LoadArgs),
+    /// Show what readiness means: what each system call and each backend tells of seventy situations
+    Atlas(AtlasArgs),
 }
 
 #[derive(Args, Debug)]
@@ -66,8 +69,10 @@ enum Command {
 polyloop compare\n  \
 polyloop compare --scenarios idle --connections 9064 --active 64\n  \
 polyloop compare --models mio --peer bare-mio=target/release/bare_mio --rounds 12\n  \
-polyloop compare --models mio,thread --scenarios active --protocol work --sleep 1ms\n\n\
-The children are started with --control; a peer must understand --listen, --backlog, --control and --pin.")]
+polyloop compare --models mio,thread --scenarios active --protocol work --sleep 1ms\n  \
+polyloop compare --transport udp\n\n\
+The children are started with --control; a peer must understand --listen, --backlog, --control and --pin,\n\
+and --transport udp if that is compared.")]
 struct CompareArgs {
     /// The models to compare, separated by commas, with settings behind colons; all for every one,
     /// an empty list for peers only
@@ -85,14 +90,14 @@ struct CompareArgs {
     peer: Vec<compare::Contestant>,
     #[command(flatten)]
     protocol: ProtocolArgs,
-    /// The scenarios, separated by commas: active, idle, short
-    #[arg(long, value_name = "NAMES", value_delimiter = ',', default_value = "active,idle,short")]
+    /// The scenarios, separated by commas: active, idle, short [default: all; short is for streams]
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     scenarios: Vec<String>,
     /// How often everything is measured; six is the least that allows a verdict
     #[arg(long, value_name = "N", default_value_t = 9, value_parser = clap::value_parser!(u32).range(1..=1000))]
     rounds: u32,
     /// How long each measurement lasts
-    #[arg(long, value_name = "TIME", default_value = "400ms", value_parser = units::parse_time)]
+    #[arg(long, value_name = "TIME", default_value = "250ms", value_parser = units::parse_time)]
     duration: Duration,
     /// How long requests are made before each measurement
     #[arg(long, value_name = "TIME", default_value = "100ms", value_parser = units::parse_time)]
@@ -132,6 +137,9 @@ struct ModelArgs {
     /// Let select hold more descriptors than FD_SETSIZE
     #[arg(long)]
     select_unlimited: bool,
+    /// Move datagrams several at a call, where the system can: Linux
+    #[arg(long)]
+    batches: bool,
     /// How many loops serve, each on a thread of its own
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
     loops: Option<u32>,
@@ -147,6 +155,7 @@ impl ModelArgs {
     fn given(&self) -> Vec<(&'static str, String)> {
         let mut given = Vec::new();
         given.extend(self.threads.map(|threads| ("--threads", format!("threads={threads}"))));
+        given.extend(self.batches.then(|| ("--batches", "batches".to_owned())));
         given.extend(self.trigger.iter().map(|trigger| ("--trigger", trigger.clone())));
         if self.select_unlimited {
             given.push(("--select-unlimited", "unlimited".to_owned()));
@@ -179,6 +188,9 @@ struct ServeArgs {
     /// How long a message may stand unfinished; 0 is for ever
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = units::parse_time)]
     read_timeout: Duration,
+    /// The longest datagram that is taken whole; a longer one is told as truncated, and not answered
+    #[arg(long, value_name = "BYTES", value_parser = parse_count, default_value_t = datagram::LONGEST)]
+    max_datagram: usize,
     /// Answer a parent on standard input and output, and end with it
     #[arg(long)]
     control: bool,
@@ -195,6 +207,7 @@ polyloop serve --model mio --listen 127.0.0.1:7000     then, elsewhere: nc 127.0
 polyloop serve --model epoll --trigger edge            the same as --model epoll:edge\n  \
 polyloop serve --model poll --protocol http            then: curl http://127.0.0.1:7000/hello\n  \
 polyloop serve --model thread --protocol work --sleep 2ms\n  \
+polyloop serve --model mio --transport udp             then: nc -u 127.0.0.1 7000\n  \
 RUST_LOG=polyloop=debug polyloop serve --model poll    shows what the loop does\n\nModels:\n",
     );
     for model in Model::ALL {
@@ -211,9 +224,12 @@ RUST_LOG=polyloop=debug polyloop serve --model poll    shows what the loop does\
     help
 }
 
-/// What connections say.
+/// What connections say, and what carries it.
 #[derive(Args, Debug)]
 struct ProtocolArgs {
+    /// What carries requests: streams, or datagrams of the protocol echo
+    #[arg(long, value_name = "NAME", value_enum, default_value_t, hide_possible_values = true)]
+    transport: Transport,
     /// What connections say: echo, line, frames, http or work
     #[arg(long, value_name = "NAME", default_value_t = Builtin::Echo)]
     protocol: Builtin,
@@ -226,8 +242,9 @@ struct ProtocolArgs {
 }
 
 impl ProtocolArgs {
-    /// What a request of `work` takes.
+    /// What a request of `work` takes, if the protocol and its transport fit.
     fn cost(&self) -> Result<Cost, Usage> {
+        self.transport.check(self.protocol)?;
         let cost =
             Cost { work: self.work.unwrap_or_default(), sleep: self.sleep.unwrap_or_default() };
         match (self.protocol == Builtin::Work, cost != Cost::default()) {
@@ -246,12 +263,16 @@ polyloop load --target 127.0.0.1:7000\n  \
 polyloop load --target 127.0.0.1:7000 --connections 1000 --active 10 --duration 10s\n  \
 polyloop load --target 127.0.0.1:7000 --rate 20000     latency that no slow server can hide\n  \
 polyloop load --target 127.0.0.1:7000 --short          connect, one request, close\n  \
-polyloop load --target 127.0.0.1:7000 --protocol http\n\n\
+polyloop load --target 127.0.0.1:7000 --protocol http\n  \
+polyloop load --target 127.0.0.1:7000 --transport udp  datagrams; those that are lost are counted\n\n\
 Every byte is checked. The exit code is 1 if one was wrong or nothing was answered.")]
 struct LoadArgs {
     /// The server
     #[arg(long, value_name = "ADDRESS", value_parser = units::parse_address)]
     target: Address,
+    /// What carries requests: streams, or datagrams of the protocol echo
+    #[arg(long, value_name = "NAME", value_enum, default_value_t, hide_possible_values = true)]
+    transport: Transport,
     /// What it speaks: echo, line, frames, http or work
     #[arg(long, value_name = "NAME", default_value_t = Builtin::Echo)]
     protocol: Builtin,
@@ -279,9 +300,10 @@ struct LoadArgs {
     /// Connect, one request, close; the client closes first
     #[arg(long)]
     short: bool,
-    /// How long a request may take before its connection counts as failed
-    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = units::parse_time)]
-    timeout: Duration,
+    /// How long a request may take before its connection counts as failed, or its datagram as lost
+    /// [default: 5s, for datagrams 200ms]
+    #[arg(long, value_name = "TIME", value_parser = units::parse_time)]
+    timeout: Option<Duration>,
     /// What the contents of the messages follow from
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
@@ -294,6 +316,31 @@ struct LoadArgs {
     /// Run on this processor only
     #[arg(long, value_name = "PROCESSOR")]
     pin: Option<usize>,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  \
+polyloop atlas\n  \
+polyloop atlas --list                        the names of all scenarios\n  \
+polyloop atlas half-close closed reset       only these\n  \
+polyloop atlas --explain pipe-writer-gone    why it is so\n  \
+polyloop atlas --backend poll,mio --json")]
+struct AtlasArgs {
+    /// The scenarios to play [default: all]
+    #[arg(value_name = "SCENARIO")]
+    scenarios: Vec<String>,
+    /// The backends to show, and the system calls beneath them, separated by commas [default: all]
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    backend: Vec<String>,
+    /// List the scenarios, and play none
+    #[arg(long, conflicts_with_all = ["scenarios", "backend", "json"])]
+    list: bool,
+    /// Say why one scenario comes out as it does
+    #[arg(long, value_name = "SCENARIO", conflicts_with_all = ["scenarios", "json", "list"])]
+    explain: Option<String>,
+    /// Print the atlas as JSON instead of tables
+    #[arg(long)]
+    json: bool,
 }
 
 /// Runs the program with the arguments of this process.
@@ -310,6 +357,7 @@ pub fn main() -> ExitCode {
         Some(Command::Compare(args)) => run_compare(*args),
         Some(Command::Serve(args)) => run_serve(args),
         Some(Command::Load(args)) => run_load(&args),
+        Some(Command::Atlas(args)) => run_atlas(args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -349,10 +397,12 @@ fn run_serve(args: ServeArgs) -> anyhow::Result<()> {
         backlog: args.backlog,
         idle: deadline(args.idle_timeout),
         read: deadline(args.read_timeout),
+        max_datagram: args.max_datagram,
         ..Config::default()
     };
     serve::run(serve::Settings {
         model,
+        transport: args.protocol.transport,
         protocol: args.protocol.protocol,
         cost: args.protocol.cost()?,
         listen: args.listen,
@@ -373,6 +423,7 @@ fn run_load(args: &LoadArgs) -> anyhow::Result<()> {
     }
     let gate = if args.control { Gate::controlled()? } else { Gate::open() };
     let settings = load::Settings {
+        transport: args.transport,
         target: args.target.clone(),
         protocol: args.protocol,
         connections: args.connections,
@@ -383,7 +434,7 @@ fn run_load(args: &LoadArgs) -> anyhow::Result<()> {
         warmup: args.warmup,
         rate: args.rate,
         short: args.short,
-        timeout: args.timeout,
+        timeout: args.timeout.unwrap_or_else(|| args.transport.patience()),
         seed: args.seed,
         pin: args.pin,
     };
@@ -403,6 +454,7 @@ fn run_compare(args: CompareArgs) -> anyhow::Result<()> {
     let settings = compare::Settings {
         models: models(args.models, &args.settings)?,
         peers: args.peer,
+        transport: args.protocol.transport,
         protocol: args.protocol.protocol,
         cost: args.protocol.cost()?,
         scenarios: args.scenarios,
@@ -426,6 +478,22 @@ fn run_compare(args: CompareArgs) -> anyhow::Result<()> {
         None => Ok(()),
         Some(failure) => Err(anyhow::anyhow!(failure)),
     }
+}
+
+fn run_atlas(args: AtlasArgs) -> anyhow::Result<()> {
+    if args.list {
+        print!("{}", atlas::list());
+        return Ok(());
+    }
+    let explained = args.explain.as_deref().map(atlas::find).transpose()?;
+    let scenarios = explained.map_or(args.scenarios, |scenario| vec![scenario.name.to_owned()]);
+    let atlas = atlas::run(&atlas::Settings { scenarios, backends: args.backend })?;
+    match explained {
+        Some(scenario) => print!("{}", atlas::explain(scenario, &atlas)),
+        None if args.json => println!("{}", serde_json::to_string_pretty(&atlas)?),
+        None => print!("{}", atlas::table::draw(&atlas)),
+    }
+    Ok(())
 }
 
 /// Which models an option is for that `model` does not know.

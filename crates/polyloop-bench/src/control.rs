@@ -244,6 +244,7 @@ mod tests {
             usage: Usage {
                 user_ns: Some(1),
                 system_ns: Some(2),
+                undivided_ns: None,
                 voluntary_switches: None,
                 involuntary_switches: Some(3),
             },

@@ -7,12 +7,15 @@
 //! | [`serve`] | one server, for a person or for `compare` |
 //! | [`load`] | the load generator |
 //! | [`compare`] | servers against each other: plan, run, save, table |
+//! | [`atlas`] | what each system call and each backend tells of some seventy situations |
 //! | [`statistics`] | medians, paired ratios, intervals, verdicts |
 //! | [`control`] | how a measured process talks to its parent |
 //! | [`process`] | what the operating system knows about a process |
+//! | [`transport`] | streams, or datagrams |
 //! | [`units`] | figures as a person would write them |
 #![forbid(unsafe_code)]
 
+pub mod atlas;
 pub mod cli;
 pub mod compare;
 pub mod control;
@@ -21,4 +24,5 @@ pub mod process;
 pub mod protocols;
 pub mod serve;
 pub mod statistics;
+pub mod transport;
 pub mod units;

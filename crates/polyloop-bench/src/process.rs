@@ -15,13 +15,17 @@ use serde::{Deserialize, Serialize};
 ///
 /// # Portability
 ///
-/// From `getrusage(RUSAGE_SELF)` on Unix. Windows tells none of it here.
+/// From `getrusage(RUSAGE_SELF)` on Unix. On Windows it is the sum of both kinds of processor time
+/// that `GetProcessTimes` tells, in ticks of 15.6 ms, and no context switches.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Usage {
     /// Processor time in user mode, in nanoseconds.
     pub user_ns: Option<u64>,
     /// Processor time in the kernel, in nanoseconds.
     pub system_ns: Option<u64>,
+    /// Processor time of both kinds in nanoseconds, where only their sum is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub undivided_ns: Option<u64>,
     /// How often a thread gave the processor up to wait for something.
     pub voluntary_switches: Option<u64>,
     /// How often a thread had the processor taken away.
@@ -31,7 +35,7 @@ pub struct Usage {
 impl Usage {
     /// User plus system time, in nanoseconds.
     pub fn processor_ns(&self) -> Option<u64> {
-        Some(self.user_ns? + self.system_ns?)
+        self.undivided_ns.or(Some(self.user_ns? + self.system_ns?))
     }
 
     /// This and `more` together; what either does not know counts as nothing.
@@ -44,6 +48,7 @@ impl Usage {
         Usage {
             user_ns: sum(self.user_ns, more.user_ns),
             system_ns: sum(self.system_ns, more.system_ns),
+            undivided_ns: None,
             voluntary_switches: sum(self.voluntary_switches, more.voluntary_switches),
             involuntary_switches: sum(self.involuntary_switches, more.involuntary_switches),
         }
@@ -54,6 +59,7 @@ impl Usage {
         Usage {
             user_ns: difference(self.user_ns, start.user_ns),
             system_ns: difference(self.system_ns, start.system_ns),
+            undivided_ns: difference(self.undivided_ns, start.undivided_ns),
             voluntary_switches: difference(self.voluntary_switches, start.voluntary_switches),
             involuntary_switches: difference(self.involuntary_switches, start.involuntary_switches),
         }
@@ -116,15 +122,14 @@ pub fn usage() -> Usage {
 #[cfg(unix)]
 fn usage_of(usage: nix::sys::resource::Usage) -> Usage {
     let nanoseconds = |time: nix::sys::time::TimeVal| {
-        let seconds = u64::try_from(time.tv_sec()).ok()?;
-        let microseconds = u64::try_from(time.tv_usec()).ok()?;
-        Some(seconds * 1_000_000_000 + microseconds * 1_000)
+        Some(number(time.tv_sec())? * 1_000_000_000 + number(time.tv_usec())? * 1_000)
     };
     Usage {
         user_ns: nanoseconds(usage.user_time()),
         system_ns: nanoseconds(usage.system_time()),
-        voluntary_switches: u64::try_from(usage.voluntary_context_switches()).ok(),
-        involuntary_switches: u64::try_from(usage.involuntary_context_switches()).ok(),
+        undivided_ns: None,
+        voluntary_switches: number(usage.voluntary_context_switches()),
+        involuntary_switches: number(usage.involuntary_context_switches()),
     }
 }
 
@@ -151,6 +156,7 @@ fn usage_of_living(child: i32) -> Usage {
     Usage {
         user_ns: nanoseconds,
         system_ns: Some(0),
+        undivided_ns: None,
         voluntary_switches: proc_field(&status, "voluntary_ctxt_switches:"),
         involuntary_switches: proc_field(&status, "nonvoluntary_ctxt_switches:"),
     }
@@ -172,7 +178,7 @@ pub fn backlog(address: SocketAddr) -> Option<u64> {
         IpAddr::V4(ip) => ("/proc/net/tcp", ip.octets().to_vec()),
         IpAddr::V6(ip) => ("/proc/net/tcp6", ip.octets().to_vec()),
     };
-    let text = std::fs::read_to_string(file).ok()?;
+    let text = read_proc(file)?;
     // The address in words of four bytes, each in the order of the machine.
     let words =
         ip.chunks_exact(4).map(|word| u32::from_ne_bytes([word[0], word[1], word[2], word[3]]));
@@ -190,10 +196,12 @@ pub fn backlog(address: SocketAddr) -> Option<u64> {
     Some(first + listeners.sum::<u64>())
 }
 
-/// Reads the processor time and the context switches used so far: this system does not tell.
-#[cfg(not(unix))]
+/// Reads the processor time used so far; this system does not tell of context switches.
+#[cfg(windows)]
 pub fn usage() -> Usage {
-    Usage::default()
+    let used = cpu_time::ProcessTime::try_now().ok();
+    let undivided_ns = used.and_then(|used| u64::try_from(used.as_duration().as_nanos()).ok());
+    Usage { undivided_ns, ..Usage::default() }
 }
 
 /// Measures the processor time of the calling thread.
@@ -273,27 +281,36 @@ fn resident_bytes() -> Option<u64> {
         .or_else(|| Some(memory_stats::memory_stats()?.physical_mem as u64))
 }
 
+/// Reads one of Linux's status files. Wine shows them to its programs, and they are its own.
+fn read_proc(path: &str) -> Option<String> {
+    let linux = cfg!(any(target_os = "linux", target_os = "android"));
+    linux.then(|| std::fs::read_to_string(path).ok()).flatten()
+}
+
 /// Reads the number behind `field` in one of Linux's status files; `None` where there is none.
 fn proc_field(path: &str, field: &str) -> Option<u64> {
-    let text = std::fs::read_to_string(path).ok()?;
+    let text = read_proc(path)?;
     let line = text.lines().find_map(|line| line.strip_prefix(field))?;
     line.split_whitespace().next()?.parse().ok()
 }
 
-/// Raises the soft limit of open descriptors to the hard one.
+/// Raises the soft limit of open descriptors to the hard one, or as far as the system lets it.
 ///
 /// Returns the limit before and after if it was raised, `None` if there was nothing to
 /// raise or the system has no such limit.
 #[cfg(unix)]
 pub fn raise_descriptor_limit() -> Option<(u64, u64)> {
-    use nix::sys::resource::{getrlimit, setrlimit, Resource};
+    use nix::sys::resource::{getrlimit, rlim_t, setrlimit, Resource};
 
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).ok()?;
     if soft >= hard {
         return None;
     }
-    setrlimit(Resource::RLIMIT_NOFILE, hard, hard).ok()?;
-    Some((soft, hard))
+    // Apple's systems have no hard limit, and refuse a soft one past this.
+    const OPEN_MAX: rlim_t = 10_240;
+    let mut limits = [hard, hard.min(OPEN_MAX)].into_iter().filter(|&limit| limit > soft);
+    let limit = limits.find(|&limit| setrlimit(Resource::RLIMIT_NOFILE, limit, hard).is_ok())?;
+    Some((number(soft)?, number(limit)?))
 }
 
 /// Raises the soft limit of open descriptors: this system has none.
@@ -308,7 +325,13 @@ pub fn descriptor_limit() -> Option<u64> {
     use nix::sys::resource::{getrlimit, Resource};
 
     let (soft, _) = getrlimit(Resource::RLIMIT_NOFILE).ok()?;
-    (soft != nix::libc::RLIM_INFINITY).then_some(soft)
+    number(soft).filter(|_| soft != nix::libc::RLIM_INFINITY)
+}
+
+/// A figure of a type that is not the same on all systems.
+#[cfg(unix)]
+fn number(figure: impl TryInto<u64>) -> Option<u64> {
+    figure.try_into().ok()
 }
 
 /// Returns how many descriptors this process may hold open now: this system has no limit.
@@ -321,8 +344,13 @@ pub fn descriptor_limit() -> Option<u64> {
 ///
 /// # Portability
 ///
-/// Linux and Android.
-#[cfg(any(target_os = "linux", target_os = "android"))]
+/// Linux, Android, FreeBSD and DragonFly. Windows could tell; macOS knows no such thing.
+#[cfg(any(
+    target_os = "linux",
+    target_os = "android",
+    target_os = "freebsd",
+    target_os = "dragonfly"
+))]
 pub fn processors() -> Option<Vec<usize>> {
     use nix::sched::{sched_getaffinity, CpuSet};
     use nix::unistd::Pid;
@@ -332,7 +360,12 @@ pub fn processors() -> Option<Vec<usize>> {
 }
 
 /// Returns the processors that this thread may run on: this system does not tell.
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
+#[cfg(not(any(
+    target_os = "linux",
+    target_os = "android",
+    target_os = "freebsd",
+    target_os = "dragonfly"
+)))]
 pub fn processors() -> Option<Vec<usize>> {
     None
 }
@@ -345,8 +378,13 @@ pub fn processors() -> Option<Vec<usize>> {
 ///
 /// # Portability
 ///
-/// Linux and Android; an error elsewhere.
-#[cfg(any(target_os = "linux", target_os = "android"))]
+/// Linux, Android, FreeBSD and DragonFly; an error elsewhere.
+#[cfg(any(
+    target_os = "linux",
+    target_os = "android",
+    target_os = "freebsd",
+    target_os = "dragonfly"
+))]
 pub fn pin(processor: usize) -> std::io::Result<()> {
     use nix::sched::{sched_setaffinity, CpuSet};
     use nix::unistd::Pid;
@@ -362,7 +400,12 @@ pub fn pin(processor: usize) -> std::io::Result<()> {
 /// # Errors
 ///
 /// Always.
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
+#[cfg(not(any(
+    target_os = "linux",
+    target_os = "android",
+    target_os = "freebsd",
+    target_os = "dragonfly"
+)))]
 pub fn pin(_processor: usize) -> std::io::Result<()> {
     Err(std::io::Error::new(
         std::io::ErrorKind::Unsupported,
@@ -387,14 +430,13 @@ pub struct Machine {
 
 /// Describes the machine that this process runs on.
 pub fn machine() -> Machine {
-    let read = |path: &str| std::fs::read_to_string(path).ok();
-    let model = read("/proc/cpuinfo").and_then(|text| {
+    let model = read_proc("/proc/cpuinfo").and_then(|text| {
         let line = text.lines().find(|line| line.starts_with("model name"))?;
         Some(line.split_once(':')?.1.trim().to_owned())
     });
     Machine {
         system: std::env::consts::OS.to_owned(),
-        kernel: read("/proc/sys/kernel/osrelease").map(|text| text.trim().to_owned()),
+        kernel: read_proc("/proc/sys/kernel/osrelease").map(|text| text.trim().to_owned()),
         architecture: std::env::consts::ARCH.to_owned(),
         processor: model,
         processors: std::thread::available_parallelism().map_or(1, usize::from),

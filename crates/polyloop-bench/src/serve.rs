@@ -4,16 +4,20 @@ use anyhow::Context;
 use polyloop::{Address, Config};
 use polyloop_models::Variant;
 
+use crate::cli::Usage;
 use crate::control::{Answers, Counters, Listening, SYSTEM_CALLS};
 use crate::process;
-use crate::protocols::{Builtin, Cost};
+use crate::protocols::{Builtin, Cost, Echo};
+use crate::transport::Transport;
 
 /// What shall be served, and how.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// How connections are held.
     pub model: Variant,
-    /// What connections say.
+    /// What carries requests.
+    pub transport: Transport,
+    /// What connections say. Datagrams are echoed.
     pub protocol: Builtin,
     /// What a request of [`Work`](crate::protocols::Work) takes.
     pub cost: Cost,
@@ -37,8 +41,18 @@ pub fn run(settings: Settings) -> anyhow::Result<()> {
     let raised_descriptor_limit = prepare(settings.pin)?;
     let Settings { model, protocol, cost, listen, config, .. } = settings;
     let options = model.options(config);
-    let at_once = model.model().connections_at_once(&options);
-    let server = protocol.bind(model.model(), listen, options, cost)?;
+    let at_once = match settings.transport {
+        Transport::Tcp => model.model().connections_at_once(&options),
+        Transport::Udp => None,
+    };
+    let server = match settings.transport {
+        Transport::Tcp if options.batches => {
+            let text = format!("{model}: batches are of datagrams, with --transport udp");
+            return Err(Usage(text).into());
+        }
+        Transport::Tcp => protocol.bind(model.model(), listen, options, cost)?,
+        Transport::Udp => model.model().bind_datagram(listen, options, || Echo)?,
+    };
     let listening = Listening {
         listening: server.addresses()[0].to_string(),
         raised_descriptor_limit,

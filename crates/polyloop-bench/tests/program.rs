@@ -92,8 +92,10 @@ fn an_open_loop_charges_a_stall_to_every_request_that_waited() {
     let ended = load(&server, "--rate 100 --duration 600ms --connections 1 --json");
     let report = report(&ended);
     assert!(report.missed_rate, "{report:?}");
-    let uncorrected = report.uncorrected.unwrap();
-    assert!(report.latency.p50_ns > 3 * uncorrected.p50_ns, "{report:?}");
+    // However busy the machine is, a request is due each 10 ms and is made after 20 more.
+    let waited = report.latency.mean_ns - report.uncorrected.unwrap().mean_ns;
+    let least = (report.requests - 1) as f64 / 2.0 * 10e6;
+    assert!(waited > 0.9 * least, "{report:?}");
 }
 
 #[test]
@@ -157,7 +159,7 @@ fn a_refused_target_is_one_line_and_exit_code_1() {
     for kind in [&["--connections", "4"][..], &["--short"]] {
         let ended = polyloop(&[&["load", "--target", &target], kind].concat());
         assert_eq!(ended.code, Some(1), "{ended:?}");
-        assert!(ended.stderr.lines().last().unwrap().contains("refused"), "{ended:?}");
+        assert!(ended.stderr.lines().last().unwrap().contains("cannot connect"), "{ended:?}");
     }
 }
 
@@ -274,7 +276,8 @@ fn a_comparison_measures_what_it_can_and_gives_reasons_for_the_rest() {
         .unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
     assert_eq!(output.status.code(), Some(0), "{text}{}", String::from_utf8_lossy(&output.stderr));
-    assert_eq!(text.matches("ghost").count(), 6, "{text}");
+    // Once in each scenario; a long reason is told below the table again.
+    assert_eq!(text.matches("  ghost  cannot run: ").count(), 3, "{text}");
     assert!(text.contains("cannot start no-such-program"), "{text}");
     assert!(text.lines().all(|line| line.chars().count() <= 100), "{text}");
 
@@ -369,4 +372,42 @@ fn an_interrupt_says_what_was_saved() {
     assert!(text.contains("saved in") && text.contains("results.json"), "{text}");
     let saved: Results = serde_json::from_str(&std::fs::read_to_string(&out).unwrap()).unwrap();
     assert!(saved.rounds_done >= 1);
+}
+
+#[test]
+fn scenarios_and_backends_of_the_atlas_can_be_chosen() {
+    let ended = polyloop(&["atlas", "half-close", "listener", "--backend", "poll", "--json"]);
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    let atlas: serde_json::Value = serde_json::from_str(&ended.stdout).unwrap();
+    assert_eq!(atlas["backends"], serde_json::json!(["poll"]));
+    let rows = atlas["rows"].as_array().unwrap();
+    assert_eq!(rows.len(), 2, "{ended:?}");
+    assert_eq!(rows[0]["scenario"], "half-close");
+    assert_eq!(rows[0]["agreement"], "same");
+    assert_eq!(rows[1]["handler"]["poll"], serde_json::json!([]));
+}
+
+#[test]
+fn a_scenario_of_the_atlas_is_explained() {
+    let ended = polyloop(&["atlas", "--explain", "half-close"]);
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    assert!(ended.stdout.contains("shutdown(2)"), "{}", ended.stdout);
+    assert!(ended.stdout.contains("the end of input"), "{}", ended.stdout);
+    assert!(ended.stdout.lines().all(|line| line.chars().count() <= 100), "{}", ended.stdout);
+}
+
+#[test]
+fn a_mistake_in_asking_for_the_atlas_is_one_line_and_code_2() {
+    for (arguments, tip) in [
+        (["atlas", "half"].as_slice(), "half-close"),
+        (&["atlas", "--explain", "nonsense"], "--list"),
+        (&["atlas", "--backend", "uring"], "poll"),
+        (&["atlas", "--list", "--json"], "--help"),
+    ] {
+        let ended = polyloop(arguments);
+        assert_eq!(ended.code, Some(2), "{ended:?}");
+        assert!(ended.stdout.is_empty(), "{ended:?}");
+        assert_eq!(ended.stderr.lines().count(), 1, "{ended:?}");
+        assert!(ended.stderr.contains(tip), "{ended:?}");
+    }
 }

@@ -22,7 +22,9 @@
 
 use std::io;
 
+pub mod atlas;
 pub mod backend;
+pub mod datagram;
 pub mod event_loop;
 pub mod exceptions;
 pub mod protocol;

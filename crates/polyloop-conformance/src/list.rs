@@ -30,6 +30,7 @@ macro_rules! with_scenarios {
                 input_is_not_told_unasked
                 hangup_is_readable
                 half_close_is_readable
+                half_close_is_no_room
                 a_stream_closed_both_ways_is_hung_up
                 hangup_is_writable_if_only_that_was_asked
                 reset_is_readable_and_writable

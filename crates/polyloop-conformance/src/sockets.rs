@@ -11,19 +11,27 @@ pub(crate) const ANY: (Ipv4Addr, u16) = (Ipv4Addr::LOCALHOST, 0);
 
 /// A connected TCP stream to watch, and its peer, which blocks.
 pub(crate) fn pair() -> (TcpStream, Peer) {
-    let listener = TcpListener::bind(ANY).expect("a port is free");
-    let address = listener.local_addr().expect("a bound socket has an address");
-    let ours = Peer::connect(address).expect("the listener is there");
-    let me = ours.local_addr().expect("a connected socket has an address");
+    connect().expect("loopback connects")
+}
+
+/// As [`pair`], for those who report an error.
+pub(crate) fn connect() -> io::Result<(TcpStream, Peer)> {
+    connect_through(&TcpListener::bind(ANY)?)
+}
+
+/// A pair whose peer was accepted by `listener`, and has its socket options.
+pub(crate) fn connect_through(listener: &TcpListener) -> io::Result<(TcpStream, Peer)> {
+    let ours = Peer::connect(listener.local_addr()?)?;
+    let me = ours.local_addr()?;
     let peer = loop {
-        let (peer, from) = listener.accept().expect("the connection is there");
+        let (peer, from) = listener.accept()?;
         // Anything on this machine may connect to a listener.
         if from == me {
             break peer;
         }
     };
-    peer.set_nodelay(true).expect("a TCP stream takes the option");
-    (watchable(ours), peer)
+    peer.set_nodelay(true)?;
+    Ok((to_watch(ours)?, peer))
 }
 
 /// `count` pairs, the ends to watch apart from their peers.
@@ -33,9 +41,13 @@ pub(crate) fn pairs(count: usize) -> (Vec<TcpStream>, Vec<Peer>) {
 
 /// A stream of the standard library's as one that can be watched.
 pub(crate) fn watchable(stream: Peer) -> TcpStream {
-    stream.set_nodelay(true).expect("a TCP stream takes the option");
-    stream.set_nonblocking(true).expect("a stream can be made non-blocking");
-    TcpStream::from_std(stream)
+    to_watch(stream).expect("a TCP stream takes the options")
+}
+
+fn to_watch(stream: Peer) -> io::Result<TcpStream> {
+    stream.set_nodelay(true)?;
+    stream.set_nonblocking(true)?;
+    Ok(TcpStream::from_std(stream))
 }
 
 /// A pair with `bytes` there to be read: they have arrived, not just been sent.
@@ -60,21 +72,30 @@ pub(crate) fn pair_with_input(bytes: &[u8]) -> (TcpStream, Peer) {
 
 /// Two UDP sockets that are connected to each other.
 pub(crate) fn datagram_pair() -> (UdpSocket, std::net::UdpSocket) {
-    let ours = std::net::UdpSocket::bind(ANY).expect("a port is free");
-    let peer = std::net::UdpSocket::bind(ANY).expect("a port is free");
-    let address = |socket: &std::net::UdpSocket| socket.local_addr().expect("it is bound");
-    ours.connect(address(&peer)).expect("the peer is bound");
-    peer.connect(address(&ours)).expect("the peer is bound");
-    ours.set_nonblocking(true).expect("a socket can be made non-blocking");
-    (UdpSocket::from_std(ours), peer)
+    connect_datagrams().expect("loopback connects")
+}
+
+/// As [`datagram_pair`], for those who report an error.
+pub(crate) fn connect_datagrams() -> io::Result<(UdpSocket, std::net::UdpSocket)> {
+    let ours = std::net::UdpSocket::bind(ANY)?;
+    let peer = std::net::UdpSocket::bind(ANY)?;
+    ours.connect(peer.local_addr()?)?;
+    peer.connect(ours.local_addr()?)?;
+    ours.set_nonblocking(true)?;
+    Ok((UdpSocket::from_std(ours), peer))
 }
 
 /// An address that refuses connections for as long as the socket is kept: bound, not listening.
 pub(crate) fn refusing() -> (Socket, SocketAddr) {
-    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
-    socket.bind(&SocketAddr::from(ANY).into()).expect("a port is free");
-    let address = socket.local_addr().expect("a bound socket has an address");
-    (socket, address.as_socket().expect("an IP address"))
+    bound().expect("a port is free")
+}
+
+/// As [`refusing`], for those who report an error.
+pub(crate) fn bound() -> io::Result<(Socket, SocketAddr)> {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+    socket.bind(&SocketAddr::from(ANY).into())?;
+    let address = socket.local_addr()?.as_socket().ok_or(io::ErrorKind::Unsupported)?;
+    Ok((socket, address))
 }
 
 /// Writes all of `bytes`, which are few enough for the kernel to take.
@@ -95,9 +116,12 @@ pub(crate) fn finish(peer: &Peer) {
 
 /// Closes with a reset.
 pub(crate) fn reset(peer: Peer) {
-    let at_once = Some(std::time::Duration::ZERO);
-    SockRef::from(&peer).set_linger(at_once).expect("a TCP stream takes the option");
-    drop(peer);
+    abort(peer).expect("a TCP stream takes the option");
+}
+
+/// As [`reset`], for those who report an error.
+pub(crate) fn abort(peer: Peer) -> io::Result<()> {
+    SockRef::from(&peer).set_linger(Some(std::time::Duration::ZERO))
 }
 
 /// Reads whatever there is, until a read would block or the input ends; says which.

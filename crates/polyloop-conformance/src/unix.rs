@@ -1,7 +1,7 @@
 //! What only Unix has: pipes, files, Unix sockets, and descriptors whose numbers can be chosen.
 
 use std::fs::File;
-use std::io::{ErrorKind, Write};
+use std::io::{self, ErrorKind, Write};
 use std::net::TcpStream as Peer;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
@@ -24,22 +24,26 @@ const RESERVED: i32 = 240;
 
 /// Descriptors whose numbers nobody else gets after they are closed, as long as the guard lives:
 /// scenarios run side by side in one process.
-struct Numbered {
+pub(crate) struct Numbered {
     _alone: MutexGuard<'static, ()>,
 }
 
 impl Numbered {
-    fn new() -> Numbered {
+    pub(crate) fn new() -> Numbered {
         static ALONE: Mutex<()> = Mutex::new(());
         Numbered { _alone: ALONE.lock().unwrap_or_else(PoisonError::into_inner) }
+    }
+
+    /// Gives a stream a reserved number.
+    pub(crate) fn renumber(&self, ours: TcpStream) -> io::Result<TcpStream> {
+        let numbered = rustix::io::fcntl_dupfd_cloexec(&ours, RESERVED)?;
+        Ok(watchable(Peer::from(numbered)))
     }
 
     /// A pair whose watched end has a reserved number.
     fn pair(&self) -> (TcpStream, Peer) {
         let (ours, peer) = pair();
-        let ours = Peer::from(ours);
-        let numbered = rustix::io::fcntl_dupfd_cloexec(&ours, RESERVED);
-        (watchable(Peer::from(numbered.expect("descriptors are left"))), peer)
+        (self.renumber(ours).expect("descriptors are left"), peer)
     }
 }
 
@@ -157,7 +161,7 @@ fn watch_high_descriptors<B: Backend>(make: Make<B>) {
     let lowest_refused = limit.unwrap_or(HIGH);
     for number in [lowest_refused - 1, lowest_refused, HIGH] {
         let (ours, mut peer) = pair();
-        let ours = rustix::io::fcntl_dupfd_cloexec(&Peer::from(ours), number);
+        let ours = rustix::io::fcntl_dupfd_cloexec(Peer::from(ours), number);
         let mut ours = watchable(Peer::from(ours.expect("descriptors are left")));
         assert_eq!(ours.as_raw_fd(), number, "the number is free");
         if limit.is_some_and(|limit| number >= limit) {

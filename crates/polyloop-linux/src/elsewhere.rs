@@ -3,11 +3,14 @@
 use std::convert::Infallible;
 use std::io;
 use std::marker::PhantomData;
+use std::net::{SocketAddr, UdpSocket};
 use std::time::Duration;
 
+use mio::{event, Registry};
+use polyloop::datagram::{DatagramSocket, Inbox, Outbox};
 use polyloop::{
-    Address, Backend, Caps, Config, Events, Interest, Peer, Protocol, ServerHandle, Source,
-    ToAddresses, Token, Trigger, Waker,
+    Address, Backend, BorrowedSource, Caps, Config, Events, Interest, Peer, Protocol, ServerHandle,
+    Source, ToAddresses, Token, Trigger, Waker,
 };
 
 /// epoll, which this system does not have: there is never one of these.
@@ -109,5 +112,57 @@ impl<F> UringServer<F> {
         F: Fn(&Peer) -> P,
     {
         match self.0 {}
+    }
+}
+
+/// Several datagrams at a call, for which this system has none: there is never one of these.
+#[derive(Debug)]
+pub enum BatchSocket {}
+
+impl BatchSocket {
+    /// Says that this system has no call for several datagrams.
+    ///
+    /// # Errors
+    ///
+    /// `Unsupported`, always.
+    pub fn new(_: UdpSocket) -> io::Result<BatchSocket> {
+        let message = "batches of datagrams: Linux only, whose kernel has recvmmsg and sendmmsg";
+        Err(io::Error::new(io::ErrorKind::Unsupported, message))
+    }
+}
+
+impl DatagramSocket for BatchSocket {
+    const BATCH: usize = 1;
+
+    fn receive(&self, _: &mut Inbox) -> io::Result<()> {
+        match *self {}
+    }
+
+    fn send(&self, _: &Outbox) -> io::Result<usize> {
+        match *self {}
+    }
+
+    fn local_address(&self) -> io::Result<SocketAddr> {
+        match *self {}
+    }
+}
+
+impl event::Source for BatchSocket {
+    fn register(&mut self, _: &Registry, _: mio::Token, _: mio::Interest) -> io::Result<()> {
+        match *self {}
+    }
+
+    fn reregister(&mut self, _: &Registry, _: mio::Token, _: mio::Interest) -> io::Result<()> {
+        match *self {}
+    }
+
+    fn deregister(&mut self, _: &Registry) -> io::Result<()> {
+        match *self {}
+    }
+}
+
+impl Source for BatchSocket {
+    fn borrowed(&self) -> BorrowedSource<'_> {
+        match *self {}
     }
 }

@@ -244,6 +244,8 @@ fn with_hints(told: Readiness, flags: EventFlags, asked: Option<&mut Interest>) 
     let told = told
         | pick(flags, EventFlags::PRI, Readiness::PRIORITY)
         | pick(flags, HANGUP, Readiness::HANGUP)
+        // Neither direction blocks any more, though a full stream that was shut down is not `OUT`.
+        | pick(flags, EventFlags::HUP, Readiness::WRITABLE)
         | pick(flags, EventFlags::ERR, Readiness::ERROR);
     told.folded(asked.map_or(Interest::NONE, |asked| *asked))
 }

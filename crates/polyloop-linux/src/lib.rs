@@ -29,6 +29,8 @@
 //! ```
 #![deny(unsafe_code)]
 
+#[cfg(target_os = "linux")]
+mod batch;
 #[cfg(not(target_os = "linux"))]
 mod elsewhere;
 #[cfg(target_os = "linux")]
@@ -36,8 +38,10 @@ mod epoll;
 #[cfg(target_os = "linux")]
 mod uring;
 
+#[cfg(target_os = "linux")]
+pub use batch::BatchSocket;
 #[cfg(not(target_os = "linux"))]
-pub use elsewhere::{check_uring, EpollBackend, UringServer};
+pub use elsewhere::{check_uring, BatchSocket, EpollBackend, UringServer};
 #[cfg(target_os = "linux")]
 pub use epoll::EpollBackend;
 #[cfg(target_os = "linux")]

@@ -1,4 +1,5 @@
-//! The concurrency models that serve a [`Protocol`], and the one list of them.
+//! The concurrency models that serve a [`Protocol`]; the one list of them ([`Model`]), and the one
+//! list of the backends that a loop can wait with ([`BackendKind`]).
 //!
 //! ```
 //! use polyloop::{Config, Connection, Protocol};
@@ -24,7 +25,9 @@
 //! ```
 #![deny(unsafe_code)]
 
+mod backends;
 mod blocking;
+mod datagram;
 #[cfg(unix)]
 mod fork;
 mod iterative;
@@ -49,6 +52,7 @@ use polyloop::{
 use polyloop_linux::{EpollBackend, UringServer};
 use polyloop_select::{PollBackend, SelectBackend};
 
+pub use backends::{BackendKind, UseBackend};
 pub use options::{Options, Variant};
 pub use process::Attendant;
 
@@ -138,11 +142,12 @@ impl Model {
     #[must_use]
     pub fn settings(self) -> &'static str {
         match self {
-            Model::Pool => "threads=8",
-            Model::Select => "unlimited",
-            Model::Epoll => "level, edge, loops=2, round-robin, least-loaded, reuse-port",
-            Model::Mio => "loops=2, round-robin, least-loaded, reuse-port",
-            _ => "",
+            Model::Process | Model::Thread | Model::Uring => "",
+            Model::Pool => "threads=8, batches",
+            Model::Select => "unlimited, batches",
+            Model::Epoll => "level, edge, loops=2, round-robin, least-loaded, reuse-port, batches",
+            Model::Mio => "loops=2, round-robin, least-loaded, reuse-port, batches",
+            Model::Iterative | Model::Spin | Model::Poll => "batches",
         }
     }
 
@@ -276,7 +281,7 @@ impl fmt::Display for Model {
     }
 }
 
-/// A model or a setting that does not exist, and what there is instead.
+/// A model, a setting or a backend that does not exist, and what there is instead.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unknown(String);
 
@@ -284,6 +289,11 @@ impl Unknown {
     fn model(name: &str) -> Unknown {
         let names: Vec<_> = Model::ALL.iter().map(|model| model.name()).collect();
         Unknown(format!("there is no model {name:?}; there are: {}", names.join(", ")))
+    }
+
+    fn backend(name: &str) -> Unknown {
+        let names: Vec<_> = BackendKind::ALL.iter().map(|backend| backend.name()).collect();
+        Unknown(format!("there is no backend {name:?}; there are: {}", names.join(", ")))
     }
 
     fn setting(model: Model, setting: &str) -> Unknown {
@@ -391,8 +401,12 @@ mod tests {
     #[test]
     fn a_setting_is_one_of_its_model() {
         let unknown = |text: &str| text.parse::<Variant>().unwrap_err().to_string();
-        assert_eq!(unknown("epoll:both"), "epoll has no setting \"both\"; it has: level, edge, loops=2, round-robin, least-loaded, reuse-port");
-        assert_eq!(unknown("poll:edge"), "poll has no setting \"edge\", and no other");
+        let epoll = unknown("epoll:both");
+        assert!(
+            epoll.starts_with("epoll has no setting \"both\"; it has: level, edge,"),
+            "{epoll}"
+        );
+        assert_eq!(unknown("thread:edge"), "thread has no setting \"edge\", and no other");
         assert!(unknown("pool:threads=0").contains("it has: threads=8"));
         assert!(unknown("fork:edge").contains("there is no model \"fork\""));
     }

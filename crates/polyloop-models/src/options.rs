@@ -14,6 +14,9 @@ use crate::{Model, Unknown};
 pub struct Options {
     /// Deadlines, water marks and limits.
     pub config: Config,
+    /// Models that serve datagrams: receive and send several at a call, where the system has such
+    /// calls: on Linux. Otherwise one at a call, with `recvfrom` and `sendto`.
+    pub batches: bool,
     /// `epoll`: how the kernel tells readiness; on levels by default.
     pub trigger: Trigger,
     /// `select`: sets as large as they have to be, instead of room for `FD_SETSIZE` descriptors.
@@ -40,6 +43,7 @@ impl Default for Options {
     fn default() -> Options {
         Options {
             config: Config::default(),
+            batches: false,
             trigger: Trigger::default(),
             select_unlimited: false,
             loops: NonZeroUsize::MIN,
@@ -75,6 +79,7 @@ impl Options {
             (Model::Select, "unlimited") => self.select_unlimited = true,
             (Model::Epoll, "level") => self.trigger = Trigger::Level,
             (Model::Epoll, "edge") => self.trigger = Trigger::Edge,
+            (model, "batches") if model.serves_datagrams().is_ok() => self.batches = true,
             _ => return Err(unknown()),
         }
         Ok(())

@@ -28,8 +28,12 @@ where
     P: Protocol + 'static,
     F: Fn(&Peer) -> P + Send + Sync + 'static,
 {
-    let server = on_loop(Everything::default(), addresses, config, factory)?;
-    Ok(BoundServer { handle: ServerHandle::new(Arc::new(Asking(server.handle))), ..server })
+    on_loop(Everything::default(), addresses, config, factory).map(asking)
+}
+
+/// A server around [`Everything`], with counts that are true of it.
+pub(crate) fn asking(server: BoundServer) -> BoundServer {
+    BoundServer { handle: ServerHandle::new(Arc::new(Asking(server.handle))), ..server }
 }
 
 /// What counts as a call in the other loops is none here: a turn asks nobody.
@@ -52,7 +56,7 @@ impl Control for Asking {
 /// A backend without a system call: everything is ready for what is asked, always. It breaks the
 /// contract of [`Backend`] in that its `poll` never waits, whatever the timeout.
 #[derive(Default)]
-struct Everything {
+pub(crate) struct Everything {
     places: Table<usize>,
     asked: Vec<Asked>,
     /// Where the next `poll` begins.

@@ -27,6 +27,9 @@ use crate::waker::WakeUp;
 /// The hint of a half-close comes on Linux and FreeBSD (`POLLRDHUP`) and on Windows. On macOS
 /// poll(2) can't watch devices, terminals included.
 ///
+/// WSAPoll tells a half-close whether or not it is asked for input: while a connection that waits
+/// for room only is told so, the backend looks again every ten milliseconds.
+///
 /// # References
 ///
 /// [POSIX](https://pubs.opengroup.org/onlinepubs/9799919799/functions/poll.html),
@@ -44,6 +47,8 @@ pub struct PollBackend {
     closed: Vec<RawSource>,
     /// Where the next look through `set` starts.
     start: usize,
+    /// The last call told of something that nobody asked for.
+    unasked: bool,
 }
 
 #[derive(Debug)]
@@ -62,6 +67,9 @@ struct Name {
 /// The waker's place.
 const WAKER: usize = 0;
 
+/// How long a wait is that something would end at once which nobody asked for.
+const REST: Duration = Duration::from_millis(10);
+
 impl PollBackend {
     /// Makes an empty set and its waker.
     ///
@@ -78,6 +86,7 @@ impl PollBackend {
             wake_up,
             closed: Vec::new(),
             start: WAKER + 1,
+            unasked: false,
         })
     }
 
@@ -101,6 +110,19 @@ impl PollBackend {
         }
     }
 
+    /// Waits for everything but what the last call told, for a moment: it is a level, and would end
+    /// the next wait as soon as it begins. What comes meanwhile is told by the next `poll`.
+    #[cold]
+    fn rest(&mut self, timeout: Option<Duration>) -> io::Result<()> {
+        let quiet = |entry: &&PollFd<'static>| entry.revents().is_empty();
+        let mut others: Vec<_> = self.set.iter().filter(quiet).cloned().collect();
+        let timeout = timespec(timeout.map_or(REST, |timeout| timeout.min(REST)));
+        match poll(&mut others, Some(&timeout)) {
+            Ok(_) | Err(Errno::INTR) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
     /// Looks through a part of the set until `left` entries were found, or no event fits. Returns
     /// where it stopped.
     fn collect(&mut self, places: Range<usize>, left: &mut usize, events: &mut Events) -> usize {
@@ -118,8 +140,10 @@ impl PollBackend {
             if told.contains(PollFlags::NVAL) {
                 self.closed.push(name.raw);
             }
-            let readiness = readiness(told).folded(name.interest);
-            if !readiness.is_empty() {
+            let readiness = readiness(told, name.interest).folded(name.interest);
+            if readiness.is_empty() {
+                self.unasked = true;
+            } else {
                 events.push(name.token, readiness);
             }
         }
@@ -192,8 +216,9 @@ impl Backend for PollBackend {
 
     fn poll(&mut self, events: &mut Events, timeout: Option<Duration>) -> io::Result<()> {
         events.clear();
-        let timeout = timeout.map(timespec);
-        let mut left = match poll(&mut self.set, timeout.as_ref()) {
+        self.unasked = false;
+        let limit = timeout.map(timespec);
+        let mut left = match poll(&mut self.set, limit.as_ref()) {
             Ok(ready) => ready,
             Err(Errno::INTR) => return Ok(()),
             Err(error) => return Err(error.into()),
@@ -201,7 +226,8 @@ impl Backend for PollBackend {
         if left == 0 {
             return Ok(());
         }
-        if !self.set[WAKER].revents().is_empty() {
+        let woken = !self.set[WAKER].revents().is_empty();
+        if woken {
             left -= 1;
             self.wake_up.acknowledge();
         }
@@ -220,6 +246,9 @@ impl Backend for PollBackend {
             if let Some(place) = self.watched.remove(raw)?.place {
                 self.leave(place);
             }
+        }
+        if self.unasked && events.is_empty() && !woken {
+            self.rest(timeout)?;
         }
         Ok(())
     }
@@ -252,7 +281,8 @@ fn asked(interest: Interest) -> PollFlags {
     flags
 }
 
-fn readiness(told: PollFlags) -> Readiness {
+/// What `told` means to someone who asked for `asked`.
+fn readiness(told: PollFlags, asked: Interest) -> Readiness {
     if told == PollFlags::IN {
         return Readiness::READABLE; // as it mostly is
     }
@@ -266,8 +296,14 @@ fn readiness(told: PollFlags) -> Readiness {
     add(PollFlags::OUT, Readiness::WRITABLE);
     add(PRIORITY, Readiness::PRIORITY);
     add(RDHUP, Readiness::HANGUP);
-    // Both directions are closed, or (on Windows) the peer's: no read blocks.
-    add(PollFlags::HUP, Readiness::HANGUP);
+    if cfg!(unix) {
+        // Neither direction blocks any more, though `POLLOUT` may be missing: of a full stream that
+        // was shut down, and on macOS always.
+        add(PollFlags::HUP, Readiness::HANGUP | Readiness::WRITABLE);
+    } else if asked.is_readable() || told.intersects(PollFlags::OUT | PollFlags::ERR) {
+        // On Windows it is only the peer's half that closed.
+        add(PollFlags::HUP, Readiness::HANGUP);
+    }
     add(PollFlags::ERR | PollFlags::NVAL, Readiness::ERROR);
     readiness
 }

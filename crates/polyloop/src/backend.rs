@@ -127,7 +127,8 @@ pub struct Caps {
     /// is handed over with each `poll`, which reports such a source once, with the error hint, and
     /// drops it from the table.
     pub kernel_set: bool,
-    /// Whether a regular file can be watched (and is always ready).
+    /// Whether a regular file can be watched. It is always ready; on kqueue, only while it has not
+    /// been read to its end.
     pub regular_files: bool,
     /// Where there is a limit: descriptors from this number on are refused; on Windows, further
     /// sockets when there are so many of them, of which the waker is one.

@@ -38,6 +38,10 @@ pub struct Config {
     /// Bytes of output that may wait before the connection is closed; they come from a protocol
     /// that sends without being asked, or from other connections. 16 MiB by default.
     pub max_output: usize,
+    /// Bytes of the longest datagram that is taken whole; one that is longer is told as
+    /// [truncated](crate::DatagramProtocol::truncated). 65,507 by default, which is all that UDP
+    /// on IPv4 can carry.
+    pub max_datagram: usize,
     /// How long a drain waits for connections that are in the middle of something. Ten seconds by
     /// default.
     pub drain: Duration,
@@ -56,6 +60,7 @@ impl Default for Config {
             low_water: 16 * 1024,
             max_input: 1024 * 1024,
             max_output: 16 * 1024 * 1024,
+            max_datagram: crate::datagram::LONGEST,
             drain: Duration::from_secs(10),
         }
     }

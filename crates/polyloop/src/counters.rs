@@ -114,6 +114,14 @@ counters! {
     opened,
     /// Connections closed.
     closed,
+    /// Datagrams received.
+    datagrams,
+    /// Datagrams of these that were longer than the limit.
+    truncated,
+    /// Datagrams sent in answer.
+    answers,
+    /// Answers that the system refused, or that waited when the server stopped.
+    unsent,
     /// Other system calls: half-closing, options, and interest changes where the kernel keeps the
     /// set.
     other_calls,

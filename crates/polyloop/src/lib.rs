@@ -24,6 +24,7 @@
 //! | floor | you write | you get |
 //! |---|---|---|
 //! | [`Server`] | a [`Protocol`]: bytes in, bytes out | accepting within limits, buffers, water marks, half-close, deadlines, drain |
+//! | [`DatagramServer`] | a [`DatagramProtocol`]: one datagram in, one out | fairness, answers that wait, what was too long, drain |
 //! | [`EventLoop`] | a [`Handler`]: this token is ready, this timer is due | edges and levels made one, fairness, timers, messages from other threads |
 //! | [`Backend`] | everything | which tokens are ready |
 //!
@@ -43,6 +44,7 @@ mod config;
 mod connection;
 mod context;
 mod counters;
+pub mod datagram;
 mod event_loop;
 mod handle;
 mod interest;
@@ -68,6 +70,7 @@ pub use config::Config;
 pub use connection::Connection;
 pub use context::Context;
 pub use counters::{Counter, Counters, Counts};
+pub use datagram::{DatagramProtocol, DatagramServer, Reply};
 pub use event_loop::{EventLoop, Handler};
 pub use handle::{Handle, ServerHandle};
 pub use interest::{Interest, Readiness};

@@ -121,28 +121,32 @@ fn share_port(_: &Socket) -> io::Result<()> {
 }
 
 fn explained<T>(address: &Address, opened: io::Result<T>) -> io::Result<T> {
-    opened.map_err(|error| {
-        let kind = error.kind();
-        let advice = match (kind, address) {
-            (io::ErrorKind::AddrInUse, Address::Ip(_)) => {
-                "; another program listens there: choose another port, or 0"
-            }
-            (io::ErrorKind::AddrInUse, Address::Unix(_)) => {
-                "; another program listens there: choose another path"
-            }
-            (io::ErrorKind::AlreadyExists, _) => "; choose another path, or remove it",
-            (io::ErrorKind::PermissionDenied, Address::Ip(_)) => {
-                "; ports below 1024 need privileges: choose a higher one"
-            }
-            (io::ErrorKind::PermissionDenied, Address::Unix(_)) => {
-                "; choose a directory that you may write to"
-            }
-            (io::ErrorKind::NotFound, _) => "; make the directory first",
-            (io::ErrorKind::AddrNotAvailable, _) => "; this machine does not have that address",
-            _ => "",
-        };
-        io::Error::new(kind, format!("cannot listen on {address}: {error}{advice}"))
-    })
+    opened.map_err(|error| refused(address, &error))
+}
+
+/// The error of a socket that could not be opened at `address`: what to do about it, where that is
+/// known.
+pub(crate) fn refused(address: &Address, error: &io::Error) -> io::Error {
+    let kind = error.kind();
+    let advice = match (kind, address) {
+        (io::ErrorKind::AddrInUse, Address::Ip(_)) => {
+            "; another program listens there: choose another port, or 0"
+        }
+        (io::ErrorKind::AddrInUse, Address::Unix(_)) => {
+            "; another program listens there: choose another path"
+        }
+        (io::ErrorKind::AlreadyExists, _) => "; choose another path, or remove it",
+        (io::ErrorKind::PermissionDenied, Address::Ip(_)) => {
+            "; ports below 1024 need privileges: choose a higher one"
+        }
+        (io::ErrorKind::PermissionDenied, Address::Unix(_)) => {
+            "; choose a directory that you may write to"
+        }
+        (io::ErrorKind::NotFound, _) => "; make the directory first",
+        (io::ErrorKind::AddrNotAvailable, _) => "; this machine does not have that address",
+        _ => "",
+    };
+    io::Error::new(kind, format!("cannot listen on {address}: {error}{advice}"))
 }
 
 fn open_tcp(

@@ -16,6 +16,15 @@ const FORCED_POLL: bool = cfg!(mio_unsupported_force_poll_poll);
 /// Where mio knows priority data; and is on epoll, unless it is forced off it.
 const LINUX: bool = cfg!(any(target_os = "linux", target_os = "android"));
 
+/// Where mio is on kqueue, unless it is forced off it.
+const KQUEUE: bool = cfg!(any(
+    target_vendor = "apple",
+    target_os = "dragonfly",
+    target_os = "freebsd",
+    target_os = "netbsd",
+    target_os = "openbsd",
+));
+
 /// mio's own name for the waker; the loop never makes this token.
 const WAKER: mio::Token = mio::Token(usize::MAX);
 
@@ -91,7 +100,7 @@ impl Backend for MioBackend {
             priority: LINUX,
             hangup: true,
             kernel_set: true,
-            regular_files: FORCED_POLL,
+            regular_files: FORCED_POLL || KQUEUE,
             limit: None,
         }
     }
@@ -263,12 +272,17 @@ fn pick(is: bool, readiness: Readiness) -> Readiness {
 
 /// Says what to do about a source that the system's mechanism can't watch.
 fn refusal(error: io::Error) -> io::Error {
-    // epoll answers EPERM for a regular file or a directory, kqueue EINVAL or ENODEV.
-    if error.kind() == io::ErrorKind::PermissionDenied {
-        return io::Error::new(
-            io::ErrorKind::Unsupported,
-            format!("mio: epoll can't watch a regular file or a directory, the poll backend can ({error})"),
-        );
-    }
-    error
+    let (mechanism, unwatchable) = match error.kind() {
+        // epoll answers EPERM for a regular file or a directory.
+        io::ErrorKind::PermissionDenied if LINUX => ("epoll", "a regular file or a directory"),
+        // kqueue answers EINVAL for what it has no filter for.
+        io::ErrorKind::InvalidInput if KQUEUE => ("kqueue", "this kind of file"),
+        // And ENODEV, 19 on all its systems, for a device that it knows nothing of.
+        _ if KQUEUE && error.raw_os_error() == Some(19) => ("kqueue", "this device"),
+        _ => return error,
+    };
+    io::Error::new(
+        io::ErrorKind::Unsupported,
+        format!("mio: {mechanism} can't watch {unwatchable}, the poll backend may ({error})"),
+    )
 }

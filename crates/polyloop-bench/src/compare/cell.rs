@@ -15,6 +15,7 @@ use crate::control::{counted, Counters, Listening, Stats, Waiting, SYSTEM_CALLS}
 use crate::load::{Messages, Phase, Report};
 use crate::process::{Memory, Usage};
 use crate::protocols::Builtin;
+use crate::transport::{datagrams_to, Transport};
 use crate::units;
 
 /// What is the same for every measurement of a run.
@@ -22,6 +23,8 @@ use crate::units;
 pub struct Conditions {
     /// This program, which is also the load generator.
     pub program: PathBuf,
+    /// What carries requests.
+    pub transport: Transport,
     /// What connections say.
     pub protocol: Builtin,
     /// How long the measured phase makes new requests.
@@ -131,8 +134,6 @@ impl Measured {
 
 /// How long a child may take for anything that should be immediate.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// How long a request may take before its connection counts as failed.
-const REQUEST: Duration = Duration::from_secs(5);
 
 /// Measures one contestant in one scenario.
 ///
@@ -150,14 +151,22 @@ pub fn measure(
         ("--backlog", Some(conditions.backlog.to_string())),
         ("--control", None),
     ]));
+    let transport = conditions.transport;
+    if transport != Transport::default() {
+        arguments.extend(words(&[("--transport", Some(transport.to_string()))]));
+    }
     arguments.extend(pin(conditions.server_processor));
     let own = contestant.program.as_os_str().is_empty();
     let program = if own { &conditions.program } else { &contestant.program };
     let mut server = Child::start("server", program, &arguments)?;
     let listening: Listening = server.hear(PATIENCE)?;
     let protocol = conditions.protocol;
-    one_request(&listening.listening, protocol)
-        .map_err(|error| format!("it does not speak {protocol}: {error}"))?;
+    let listens = &listening.listening;
+    let requested = match transport {
+        Transport::Tcp => one_request(listens, protocol),
+        Transport::Udp => one_datagram(listens),
+    };
+    requested.map_err(|error| format!("it does not speak {protocol}: {error}"))?;
     if let Some(at_once) = listening.at_once.filter(|&at_once| at_once < scenario.connections) {
         if !scenario.short {
             return Err(who_waits(scenario.connections, at_once, &listening, &mut server));
@@ -168,12 +177,13 @@ pub fn measure(
     let mut arguments = words(&[
         ("load", None),
         ("--target", Some(listening.listening.clone())),
+        ("--transport", Some(transport.to_string())),
         ("--protocol", Some(protocol.to_string())),
         ("--connections", Some(scenario.connections.to_string())),
         ("--size", Some(scenario.size.to_string())),
         ("--duration", Some(units::microseconds(conditions.duration))),
         ("--warmup", Some(units::microseconds(conditions.warmup))),
-        ("--timeout", Some(units::microseconds(REQUEST))),
+        ("--timeout", Some(units::microseconds(transport.patience()))),
         ("--control", None),
     ]);
     arguments.extend(if scenario.short {
@@ -184,16 +194,17 @@ pub fn measure(
     arguments.extend(pin(conditions.load_processor));
     let mut load = Child::start("load generator", &conditions.program, &arguments)?;
 
+    let request = transport.patience();
     // A thousand connections take a second; a phase may end with one request that times out.
-    let Phase::Connected { connections } = load.hear(3 * PATIENCE + 2 * REQUEST)? else {
+    let Phase::Connected { connections } = load.hear(3 * PATIENCE + 2 * request)? else {
         return Err("the load generator lost count of its phases".to_owned());
     };
     let connected: Memory = server.ask("memory", PATIENCE)?;
-    let Phase::Warm = load.ask("go", PATIENCE + conditions.warmup + 2 * REQUEST)? else {
+    let Phase::Warm = load.ask("go", PATIENCE + conditions.warmup + 2 * request)? else {
         return Err("the load generator lost count of its phases".to_owned());
     };
     let start: Stats = server.ask("stats", PATIENCE)?;
-    let done: Phase = load.ask("go", PATIENCE + conditions.duration + 2 * REQUEST)?;
+    let done: Phase = load.ask("go", PATIENCE + conditions.duration + 2 * request)?;
     let end: Stats = server.ask("stats", PATIENCE)?;
     let Phase::Done { report } = done else {
         return Err("the load generator lost count of its phases".to_owned());
@@ -267,6 +278,17 @@ fn one_request(address: &str, protocol: Builtin) -> anyhow::Result<()> {
     ensure!(answer == expected, "it answered {:?}", String::from_utf8_lossy(&answer));
     stream.shutdown(std::net::Shutdown::Write)?;
     stream.read_to_end(&mut Vec::new())?;
+    Ok(())
+}
+
+/// Sends a datagram and gets it back. On an idle loopback none is lost.
+fn one_datagram(address: &str) -> anyhow::Result<()> {
+    let socket = datagrams_to(address.parse()?)?;
+    socket.set_read_timeout(Some(PATIENCE))?;
+    socket.send(b"?")?;
+    let mut answer = [0; 2];
+    let length = socket.recv(&mut answer)?;
+    ensure!(answer[..length] == *b"?", "it answered {:?}", &answer[..length]);
     Ok(())
 }
 

@@ -25,6 +25,7 @@ use polyloop_models::Variant;
 
 use crate::process;
 use crate::protocols::{Builtin, Cost};
+use crate::transport::Transport;
 use cell::{Cell, Conditions};
 use plan::Plan;
 use save::Setup;
@@ -36,11 +37,13 @@ pub struct Settings {
     pub models: Vec<Variant>,
     /// Other servers.
     pub peers: Vec<Contestant>,
+    /// What carries requests.
+    pub transport: Transport,
     /// What connections say.
     pub protocol: Builtin,
     /// What a request of [`Work`](crate::protocols::Work) takes.
     pub cost: Cost,
-    /// The names of the scenarios.
+    /// The names of the scenarios; all that the transport has if there is none.
     pub scenarios: Vec<String>,
     /// How often everything is measured.
     pub rounds: u32,
@@ -89,6 +92,7 @@ pub fn run(settings: &Settings) -> anyhow::Result<Results> {
         _ => (None, None),
     };
     let conditions = Conditions {
+        transport: settings.transport,
         protocol: settings.protocol,
         program: std::env::current_exe().context("cannot find this program's own file")?,
         duration: settings.duration,
@@ -104,6 +108,7 @@ pub fn run(settings: &Settings) -> anyhow::Result<Results> {
         started: now.to_string(),
         machine: process::machine(),
         setup: Setup {
+            transport: settings.transport,
             protocol: settings.protocol,
             cost: settings.cost,
             seed,

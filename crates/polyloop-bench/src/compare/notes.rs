@@ -10,6 +10,7 @@ use super::table::WIDTH;
 use crate::load::SATURATED;
 use crate::protocols::Builtin;
 use crate::statistics::{Ratio, Verdict, COVERAGE};
+use crate::transport::Transport;
 use crate::units;
 
 /// Writes the notes in lines of at most [`WIDTH`] columns.
@@ -89,6 +90,9 @@ fn notes(results: &Results) -> Vec<String> {
         notes.push(short_connections(results));
     }
     notes.extend(protocol(setup));
+    if setup.transport == Transport::Udp {
+        notes.push(losses(results));
+    }
     notes.push(placement(results));
     notes.extend(raised_limits(results));
     let machine = &results.machine;
@@ -131,6 +135,32 @@ fn saturation(results: &Results) -> Option<String> {
          and latency are its own limit there and not the server's; CPU a request still holds.",
         units::percent(SATURATED),
     ))
+}
+
+/// Says which datagrams were lost. In a closed loop a client waits for each of these in vain, which
+/// no latency shows.
+fn losses(results: &Results) -> String {
+    let rows = results.summary.iter().filter(|row| row.lost > 0);
+    let lost: Vec<String> = rows
+        .map(|row| {
+            format!(
+                "{}/{}: {} of {} datagrams lost, {} of these answered later",
+                row.scenario,
+                row.contestant,
+                units::count(row.lost),
+                units::count(row.requests + row.lost),
+                units::count(row.late),
+            )
+        })
+        .collect();
+    let time = units::time(results.setup.transport.patience().as_nanos() as f64);
+    match lost.as_slice() {
+        [] => "Transport udp: all datagrams were answered.".to_owned(),
+        lost => format!(
+            "Transport udp, where a datagram that is not answered within {time} is lost. {}.",
+            lost.join("; ")
+        ),
+    }
 }
 
 /// Says what was spoken, unless it was an echo.

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::Settings;
 use crate::cli::Usage;
 use crate::protocols::{Builtin, Cost};
+use crate::transport::Transport;
 use crate::units;
 
 /// A kind of load.
@@ -50,16 +51,20 @@ impl Scenario {
     }
 
     /// Describes the scenario in one line.
-    pub fn describe(&self) -> String {
+    pub fn describe(&self, transport: Transport) -> String {
         let connections = units::count(self.connections as u64);
+        let held = match transport {
+            Transport::Tcp => "connections",
+            Transport::Udp => "clients",
+        };
         let size = self.size;
         if self.short {
             format!("{connections} short connections at a time: connect, one request of {size} bytes, close")
         } else if self.active == self.connections {
-            format!("{connections} connections, all active, messages of {size} bytes")
+            format!("{connections} {held}, all active, messages of {size} bytes")
         } else {
             let active = units::count(self.active as u64);
-            format!("{connections} connections, {active} of them active, messages of {size} bytes")
+            format!("{connections} {held}, {active} of them active, messages of {size} bytes")
         }
     }
 }
@@ -128,7 +133,12 @@ impl Plan {
 
         let all = Scenario::all();
         let mut scenarios: Vec<Scenario> = Vec::new();
-        for name in &settings.scenarios {
+        let mut names = settings.scenarios.clone();
+        if names.is_empty() {
+            names = all.iter().map(|scenario| scenario.name.clone()).collect();
+            names.retain(|name| settings.transport == Transport::Tcp || name != "short");
+        }
+        for name in &names {
             let Some(scenario) = all.iter().find(|scenario| scenario.name == *name) else {
                 let names: Vec<&str> = all.iter().map(|scenario| scenario.name.as_str()).collect();
                 return Err(Usage(format!(
@@ -136,6 +146,9 @@ impl Plan {
                     names.join(", ")
                 )));
             };
+            if settings.transport == Transport::Udp && scenario.short {
+                return Err(Usage(format!("{name} is a scenario of connections: udp has none")));
+            }
             let mut scenario = scenario.clone();
             if let Some(connections) = settings.connections {
                 scenario = scenario.with_connections(connections);
@@ -201,6 +214,7 @@ mod tests {
         Settings {
             models: vec![Model::Mio.into(), Model::Thread.into()],
             peers: Vec::new(),
+            transport: Transport::Tcp,
             protocol: Builtin::Echo,
             cost: Cost::default(),
             scenarios: vec!["active".to_owned(), "short".to_owned()],
@@ -261,6 +275,17 @@ mod tests {
         assert!(fails(|s| s.baseline = Some("poll".into())).contains("not among"));
         assert!(fails(|s| s.models.clear()).contains("nothing to compare"));
         assert!(fails(|s| s.models[1] = Model::Mio.into()).contains("two contestants"));
+        assert!(fails(|s| s.transport = Transport::Udp).contains("short is a scenario of"));
+    }
+
+    #[test]
+    fn without_names_every_scenario_of_the_transport_is_measured() {
+        let mut settings = settings();
+        settings.scenarios.clear();
+        for (transport, scenarios) in [(Transport::Tcp, 3), (Transport::Udp, 2)] {
+            settings.transport = transport;
+            assert_eq!(Plan::new(&settings, 1).unwrap().scenarios.len(), scenarios);
+        }
     }
 
     #[test]

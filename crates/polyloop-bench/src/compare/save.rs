@@ -11,6 +11,7 @@ use super::plan::{Contestant, Scenario};
 use super::summary::Row;
 use crate::process::Machine;
 use crate::protocols::{Builtin, Cost};
+use crate::transport::Transport;
 
 /// The version of the file's layout.
 pub const FORMAT: u32 = 1;
@@ -50,6 +51,9 @@ pub struct Setup {
     /// What connections said.
     #[serde(default)]
     pub protocol: Builtin,
+    /// What carried requests.
+    #[serde(default)]
+    pub transport: Transport,
     /// What a request of [`Work`](crate::protocols::Work) took.
     #[serde(default)]
     pub cost: Cost,

@@ -41,6 +41,15 @@ pub struct Row {
     pub load_utilisation: Option<f64>,
     /// Rounds in which the load generator was the limit.
     pub saturated: usize,
+    /// Requests that were answered, over all rounds.
+    #[serde(default)]
+    pub requests: u64,
+    /// Datagrams that were not answered in time, over all rounds.
+    #[serde(default)]
+    pub lost: u64,
+    /// Datagrams of these that were answered later.
+    #[serde(default)]
+    pub late: u64,
     /// Connections that failed, over all rounds.
     pub errors: u64,
     /// What the first of them said.
@@ -124,6 +133,10 @@ fn condense(rounds: &[Option<&Outcome>]) -> Row {
             Outcome::Measured(measured) => {
                 row.rounds += 1;
                 row.saturated += usize::from(measured.load.saturated);
+                row.requests += measured.load.requests;
+                let losses = measured.load.losses.unwrap_or_default();
+                row.lost += losses.lost;
+                row.late += losses.late;
                 row.errors += measured.load.errors.total();
                 if row.first_error.is_none() {
                     row.first_error.clone_from(&measured.load.errors.first);

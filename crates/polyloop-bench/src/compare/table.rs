@@ -48,7 +48,7 @@ fn body(results: &Results) -> String {
             cells.resize_with(10, || Cell::new(""));
             table.add_row(cells);
         };
-        spans.push(format!("{}: {}", scenario.name, scenario.describe()));
+        spans.push(format!("{}: {}", scenario.name, scenario.describe(results.setup.transport)));
         span(&mut table, SPAN.to_string());
         for row in results.summary.iter().filter(|row| row.scenario == scenario.name) {
             let name = format!("  {}", cut(&row.contestant, NAME));
@@ -144,9 +144,10 @@ mod tests {
     use crate::compare::save::{Setup, FORMAT};
     use crate::compare::summary::summarise;
     use crate::control::{Counters, SYSTEM_CALLS};
-    use crate::load::{Latency, Report};
+    use crate::load::{Latency, Losses, Report};
     use crate::process::{Machine, Usage};
     use crate::protocols::{Builtin, Cost};
+    use crate::transport::Transport;
 
     /// A round in which a request costs so many nanoseconds of processor time.
     fn measured(processor_ns: u64) -> Outcome {
@@ -162,6 +163,7 @@ mod tests {
             used: Usage {
                 user_ns: Some(0),
                 system_ns: Some(processor_ns * 1_000_000),
+                undivided_ns: None,
                 voluntary_switches: Some(1_000_000),
                 involuntary_switches: Some(10_000),
             },
@@ -204,6 +206,7 @@ mod tests {
             },
             setup: Setup {
                 protocol: Builtin::Echo,
+                transport: Transport::Tcp,
                 cost: Cost::default(),
                 seed: 1,
                 rounds,
@@ -283,6 +286,27 @@ mod tests {
         let text = draw(&results(&[("mio", &works), ("poll", &once)], 7));
         assert!(text.contains("active/poll: 1 of 7 rounds failed: out of luck."), "{text}");
         assert!(row(&text, "poll").ends_with("1.00 1.00-1.00 ="), "{text}");
+    }
+
+    #[test]
+    fn a_datagram_that_was_lost_is_told() {
+        let all = |_| measured(4000);
+        let some_less = |_| match measured(4000) {
+            Outcome::Measured(mut measured) => {
+                measured.load.losses = Some(Losses { lost: 2, late: 1, timeout_s: 0.2 });
+                Outcome::Measured(measured)
+            }
+            failed => failed,
+        };
+        let mut results = results(&[("mio", &all), ("poll", &some_less)], 6);
+        results.setup.transport = Transport::Udp;
+        let text = draw(&results).replace('\n', " ");
+        let told = "active/poll: 12 of 6,000,012 datagrams lost, 6 of these answered later";
+        assert!(text.contains(told), "{text}");
+        assert!(!text.contains("active/mio:") && !text.contains("all datagrams"), "{text}");
+        results.summary.iter_mut().for_each(|row| row.lost = 0);
+        let text = draw(&results).replace('\n', " ");
+        assert!(text.contains("Transport udp: all datagrams were answered."), "{text}");
     }
 
     #[test]

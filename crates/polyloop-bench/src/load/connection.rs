@@ -18,8 +18,10 @@ use crate::process::{connect_goes_on, SHORT_READ_EMPTIES};
 #[derive(Debug)]
 pub(super) struct Wire {
     pub(super) messages: Messages,
-    received: Box<[u8]>,
-    expected: Box<[u8]>,
+    pub(super) received: Box<[u8]>,
+    pub(super) expected: Box<[u8]>,
+    /// Datagrams that answered a request which had been given up.
+    pub(super) late: u64,
 }
 
 impl Wire {
@@ -30,6 +32,7 @@ impl Wire {
             messages,
             received: vec![0; Self::BUFFER].into(),
             expected: vec![0; Self::BUFFER].into(),
+            late: 0,
         }
     }
 }

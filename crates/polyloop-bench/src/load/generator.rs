@@ -7,14 +7,16 @@ use std::time::{Duration, Instant};
 use anyhow::{bail, Context};
 use hdrhistogram::Histogram;
 use indicatif::{ProgressBar, ProgressStyle};
-use mio::{Events, Interest, Poll, Token};
+use mio::{Events, Poll, Token};
 use polyloop::Address;
 
-use super::connection::{source, Connection, Fault, Wire};
+use super::client::Client;
+use super::connection::{source, Fault, Wire};
 use super::messages::Messages;
 use super::pace::Pace;
-use super::report::{Errors, Latency, Report, SATURATED};
+use super::report::{Errors, Latency, Losses, Report, SATURATED};
 use super::Settings;
+use crate::transport::Transport;
 use crate::units;
 
 /// Connections that are opened before the first of them must have answered: fewer than any
@@ -36,7 +38,7 @@ pub(super) struct Window {
 /// One place for a connection.
 #[derive(Default)]
 struct Slot {
-    connection: Option<Connection>,
+    connection: Option<Client>,
     /// Requests begun in this phase.
     begun: u64,
 }
@@ -60,6 +62,8 @@ pub(super) struct Generator<'a> {
     failures: u32,
     /// A request was answered at some time.
     answered: bool,
+    /// Datagrams that were not answered in time.
+    lost: u64,
     /// Short connections are not tried any more.
     gave_up: bool,
     /// When the last answer was complete.
@@ -86,6 +90,7 @@ impl<'a> Generator<'a> {
             errors: Errors::default(),
             failures: 0,
             answered: false,
+            lost: 0,
             gave_up: false,
             last_answer: 0,
         })
@@ -105,6 +110,8 @@ impl<'a> Generator<'a> {
         self.latency.reset();
         self.uncorrected.reset();
         self.requests = 0;
+        self.lost = 0;
+        self.wire.late = 0;
     }
 
     /// Establishes the long connections in batches; each exchanges one request.
@@ -132,13 +139,19 @@ impl<'a> Generator<'a> {
             }
         }
         bar.finish_and_clear();
-        if self.alive() == 0 {
+        if !self.answered {
             let target = &self.settings.target;
-            let first = self.errors.first.take().unwrap_or_default();
-            if self.errors.connect == 0 {
-                bail!("no answer from {target}: {first}");
+            let first = self.errors.first.take();
+            let first = first.unwrap_or_else(|| "datagrams were lost".to_owned());
+            match self.settings.transport {
+                Transport::Tcp if self.errors.connect > 0 => {
+                    bail!("no connection to {target}: {first}; is a server listening there?")
+                }
+                Transport::Tcp => bail!("no answer from {target}: {first}"),
+                Transport::Udp => {
+                    bail!("no answer from {target}: {first}; is a server listening there?")
+                }
             }
-            bail!("no connection to {target}: {first}; is a server listening there?");
         }
         Ok(())
     }
@@ -197,7 +210,7 @@ impl<'a> Generator<'a> {
             if now >= tick {
                 tick = now + TICK;
                 self.drop_late(now);
-                self.replace_failed(now, &mut pace);
+                self.start_again(now, &mut pace);
                 bar.set_position(match requests {
                     Some(_) => self.requests,
                     None => (now - start) / 1_000_000,
@@ -259,19 +272,17 @@ impl<'a> Generator<'a> {
             return connection.begin(now, intended, &mut self.wire);
         }
         let source: Option<Ipv4Addr> = self.spread_sources.then(|| source(self.opened));
-        let opened = Connection::open(self.opened as u32, &self.settings.target, source);
+        let opened = Client::open(self.opened as u32, self.settings, source);
         self.opened += 1;
         let connection = slot.connection.insert(opened.map_err(Fault::Connect)?);
         self.under_way += 1;
         // Sending first often spares the wait for the connection: on the loopback network it
         // is established when `connect` returns.
         connection.begin(now, intended, &mut self.wire)?;
-        let interest = if self.settings.short && connection.is_sent(&self.wire) {
-            Interest::READABLE
-        } else {
-            Interest::READABLE | Interest::WRITABLE
-        };
-        connection.register(self.poll.registry(), Token(index), interest).map_err(Fault::Connect)
+        let registry = self.poll.registry();
+        connection
+            .register(registry, Token(index), self.settings.short, &self.wire)
+            .map_err(Fault::Connect)
     }
 
     /// Lets a connection go on after an event; true when that completed an answer.
@@ -282,7 +293,7 @@ impl<'a> Generator<'a> {
         };
         let readable = event.is_readable() || event.is_read_closed() || event.is_error();
         let writable = event.is_writable() || event.is_write_closed() || event.is_error();
-        let was_busy = connection.busy;
+        let was_busy = connection.is_busy();
         match connection.advance(readable, writable, &mut self.wire) {
             Ok(false) => false,
             Ok(true) => {
@@ -293,7 +304,7 @@ impl<'a> Generator<'a> {
             }
             Err(fault) => {
                 // A fault may follow the last byte of an answer: too many of them.
-                self.under_way -= usize::from(was_busy && !connection.busy);
+                self.under_way -= usize::from(was_busy && !connection.is_busy());
                 self.fail(index, &fault);
                 false
             }
@@ -304,11 +315,12 @@ impl<'a> Generator<'a> {
     fn record(&mut self, index: usize, now: u64) {
         let slot = &mut self.slots[index];
         let Some(connection) = &slot.connection else { return };
+        let (began, intended) = connection.times();
         self.requests += 1;
         self.last_answer = now;
-        self.latency.saturating_record(now - connection.intended);
+        self.latency.saturating_record(now - intended);
         if self.settings.rate.is_some() {
-            self.uncorrected.saturating_record(now - connection.began);
+            self.uncorrected.saturating_record(now - began);
         }
         if self.settings.short {
             slot.connection = None;
@@ -318,7 +330,7 @@ impl<'a> Generator<'a> {
     /// Counts a failure and closes its connection.
     fn fail(&mut self, index: usize, fault: &Fault) {
         if let Some(connection) = self.slots[index].connection.take() {
-            self.under_way -= usize::from(connection.busy);
+            self.under_way -= usize::from(connection.is_busy());
         }
         self.failures = self.failures.saturating_add(1);
         let all_failed = !self.answered && self.failures as usize >= self.settings.active;
@@ -337,23 +349,28 @@ impl<'a> Generator<'a> {
     fn drop_late(&mut self, now: u64) {
         let timeout = self.settings.timeout.as_nanos() as u64;
         for index in 0..self.slots.len() {
-            let Some(connection) = &self.slots[index].connection else {
+            let Some(connection) = &mut self.slots[index].connection else {
                 continue;
             };
-            if connection.busy && now.saturating_sub(connection.began) > timeout {
-                let fault = connection.timed_out(&self.wire);
-                self.fail(index, &fault);
+            let (began, _) = connection.times();
+            if connection.is_busy() && now.saturating_sub(began) > timeout {
+                match connection.give_up(&self.wire) {
+                    Some(fault) => self.fail(index, &fault),
+                    None => {
+                        self.under_way -= 1;
+                        self.lost += 1;
+                    }
+                }
             }
         }
     }
 
-    /// Opens short connections where the last one failed.
-    fn replace_failed(&mut self, now: u64, pace: &mut Pace) {
-        if self.settings.short && self.settings.rate.is_none() && self.failures > 0 {
-            for index in 0..self.settings.active {
-                if self.slots[index].connection.is_none() {
-                    self.next(index, now, pace);
-                }
+    /// Begins requests where none is under way: where a short connection failed, or a datagram was
+    /// lost.
+    fn start_again(&mut self, now: u64, pace: &mut Pace) {
+        for index in 0..self.settings.active {
+            if !self.slots[index].is_busy() {
+                self.next(index, now, pace);
             }
         }
     }
@@ -387,13 +404,18 @@ impl<'a> Generator<'a> {
             spread_sources: self.spread_sources,
             raised_descriptor_limit,
             pinned: settings.pin,
+            losses: (settings.transport == Transport::Udp).then_some(Losses {
+                lost: self.lost,
+                late: self.wire.late,
+                timeout_s: settings.timeout.as_secs_f64(),
+            }),
         }
     }
 }
 
 impl Slot {
     fn is_busy(&self) -> bool {
-        self.connection.as_ref().is_some_and(|connection| connection.busy)
+        self.connection.as_ref().is_some_and(Client::is_busy)
     }
 }
 

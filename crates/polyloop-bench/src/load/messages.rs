@@ -138,6 +138,19 @@ impl Messages {
         after.copy_from_slice(&shape.after[offset.min(shape.after.len())..][..after.len()]);
     }
 
+    /// Writes a whole datagram of an echo into `out`: the number of its client and its own, by which
+    /// it is recognized, then contents.
+    #[inline]
+    pub(super) fn fill_datagram(&self, which: Which, out: &mut [u8]) {
+        let (client, sequence) = which;
+        self.contents.fill(which, 0, out);
+        for (byte, &number) in
+            out.iter_mut().zip(client.to_be_bytes().iter().chain(&sequence.to_be_bytes()))
+        {
+            *byte = number;
+        }
+    }
+
     /// A whole request and its whole answer.
     pub(crate) fn exchange(&self) -> (Vec<u8>, Vec<u8>) {
         let (mut request, mut answer) = (vec![0; self.request.len()], vec![0; self.answer.len()]);

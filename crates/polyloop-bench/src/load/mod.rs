@@ -9,24 +9,30 @@
 //! is under way, and a [`Gate`] lets a parent read the server's figures there: what the
 //! server did between the two readings is exactly what the report counts.
 
+mod client;
 mod connection;
 mod contents;
+mod datagram;
 mod generator;
 mod messages;
 mod pace;
 mod report;
 
 pub(crate) use messages::Messages;
-pub use report::{Errors, Latency, Report, SATURATED};
+pub use report::{Errors, Latency, Losses, Report, SATURATED};
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use anyhow::{bail, Context};
+use polyloop::datagram::LONGEST;
 use polyloop::Address;
 use serde::{Deserialize, Serialize};
 
+use crate::cli::Usage;
 use crate::control::Gate;
 use crate::protocols::Builtin;
+use crate::transport::Transport;
 use crate::{process, units};
 use generator::Generator;
 
@@ -35,6 +41,8 @@ use generator::Generator;
 pub struct Settings {
     /// Where the server listens.
     pub target: Address,
+    /// What carries the requests.
+    pub transport: Transport,
     /// What it speaks.
     pub protocol: Builtin,
     /// How many connections are held at the same time.
@@ -54,13 +62,42 @@ pub struct Settings {
     pub rate: Option<f64>,
     /// One request a connection: connect, request, answer, close.
     pub short: bool,
-    /// How long a request may take before its connection counts as failed.
+    /// How long a request may take before its connection counts as failed, or its datagram as
+    /// lost.
     pub timeout: Duration,
     /// What the contents of the messages follow from.
     pub seed: u64,
     /// The processor to run on.
     pub pin: Option<usize>,
 }
+
+impl Settings {
+    /// Says whether the transport can do what shall be done.
+    fn check(&self) -> Result<(), Usage> {
+        self.transport.check(self.protocol)?;
+        if self.transport == Transport::Tcp {
+            return Ok(());
+        }
+        if self.short {
+            return Err(Usage("--short is for connections: udp has none".to_owned()));
+        }
+        if self.target.ip().is_none() {
+            let target = &self.target;
+            return Err(Usage(format!("datagrams go over UDP, to an IP address and not {target}")));
+        }
+        if !DATAGRAM_SIZES.contains(&self.size) {
+            return Err(Usage(format!(
+                "a datagram has {} to {} bytes here, for it carries its number: choose another --size",
+                DATAGRAM_SIZES.start(),
+                units::count(*DATAGRAM_SIZES.end() as u64),
+            )));
+        }
+        Ok(())
+    }
+}
+
+/// From the numbers by which an answer is recognized to all that UDP carries.
+const DATAGRAM_SIZES: RangeInclusive<usize> = 8..=LONGEST;
 
 /// What a controlled load generator prints at the end of a phase.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -91,6 +128,7 @@ const OWN_DESCRIPTORS: u64 = 16;
 /// processor that cannot be pinned to, no connection at all, or a
 /// failure of the system's event queue. Failures of single connections are in the report.
 pub fn run(settings: &Settings, gate: &Gate) -> anyhow::Result<Report> {
+    settings.check()?;
     if let Some(processor) = settings.pin {
         process::pin(processor)
             .with_context(|| format!("cannot pin the load generator to processor {processor}"))?;

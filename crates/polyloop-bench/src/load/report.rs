@@ -49,6 +49,9 @@ pub struct Report {
     pub spread_sources: bool,
     /// The soft limit of descriptors before and after, if it was raised.
     pub raised_descriptor_limit: Option<(u64, u64)>,
+    /// Datagrams only: how many were lost.
+    #[serde(default)]
+    pub losses: Option<Losses>,
     /// The processor that the load generator was pinned to.
     pub pinned: Option<usize>,
 }
@@ -78,6 +81,17 @@ impl From<&Histogram<u64>> for Latency {
             max_ns: histogram.max(),
         }
     }
+}
+
+/// What became of the datagrams that were not answered in time. No latency counts them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Losses {
+    /// Requests that were not answered in time, and given up.
+    pub lost: u64,
+    /// Answers to such requests that came later.
+    pub late: u64,
+    /// How long a request had, in seconds.
+    pub timeout_s: f64,
 }
 
 /// How many connections failed, by what went wrong, and what the first one said.
@@ -126,10 +140,14 @@ impl Report {
     fn write(&self, out: &mut String) -> std::fmt::Result {
         writeln!(
             out,
-            "{} requests in {} on {} connections, {} of them active: {} requests/s",
+            "{} requests in {} {} {}, {} of them active: {} requests/s",
             units::count(self.requests),
             units::time(self.seconds * 1e9),
-            units::count(self.connections as u64),
+            if self.losses.is_some() { "from" } else { "on" },
+            match (self.connections as u64, self.losses) {
+                (connections, None) => format!("{} connections", units::count(connections)),
+                (clients, Some(_)) => format!("{} clients", units::count(clients)),
+            },
             units::count(self.active as u64),
             units::rate(self.requests_per_second),
         )?;
@@ -167,6 +185,18 @@ impl Report {
                     "one source address: ports in TIME_WAIT may limit this run"
                 },
             )?;
+        }
+        if let Some(losses) = &self.losses {
+            let time = units::time(losses.timeout_s * 1e9);
+            match losses.lost {
+                0 => writeln!(out, "datagrams: none lost, all were answered within {time}")?,
+                lost => writeln!(
+                    out,
+                    "datagrams: {} lost, not answered within {time}; {} of them were answered later",
+                    units::count(lost),
+                    units::count(losses.late),
+                )?,
+            }
         }
         if let Some((soft, hard)) = self.raised_descriptor_limit {
             writeln!(

@@ -1,10 +1,14 @@
 //! Contract 4: what readiness means.
 
+use std::io::{self, Write};
 use std::net::{Shutdown, TcpListener as Listener, TcpStream as Peer};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use mio::net::{TcpListener, TcpStream};
 use polyloop::{Backend, Interest, Readiness};
 
+use crate::script::SPURIOUS;
 use crate::sockets::{
     datagram_pair, drain, finish, pair, pair_with_input, refusing, reset, send, Ended, ANY,
 };
@@ -55,7 +59,7 @@ pub fn hangup_is_readable<B: Backend>(make: Make<B>) {
 
 /// So is one whose peer closed its sending half; the other half still works.
 pub fn half_close_is_readable<B: Backend>(make: Make<B>) {
-    use std::io::{Read, Write};
+    use std::io::Read;
     let mut watcher = Watcher::new(make);
     let (mut ours, mut peer) = pair();
     let token = watcher.register(&mut ours, Interest::READABLE | Interest::WRITABLE);
@@ -82,6 +86,44 @@ pub fn a_stream_closed_both_ways_is_hung_up<B: Backend>(make: Make<B>) {
         ready |= Readiness::HANGUP;
     }
     watcher.expect(token, ready);
+}
+
+/// The end of the peer's sending half is no room: whoever waits for room only, with a full send
+/// buffer, sleeps until the peer has read.
+pub fn half_close_is_no_room<B: Backend>(make: Make<B>) {
+    /// No kernel moves bytes between two buffers for that long.
+    const QUIET: Duration = Duration::from_millis(50);
+    /// Backends may look again after ten milliseconds.
+    const POLLS: u32 = 2 + SPURIOUS + QUIET.as_millis() as u32 / 10;
+
+    let mut watcher = Watcher::new(make);
+    let (mut ours, mut peer) = pair();
+    finish(&peer);
+    let token = watcher.register(&mut ours, Interest::WRITABLE);
+    let mut for_nothing = 0;
+    loop {
+        let mut written = 0;
+        while let Ok(count) = ours.write(&[0; 1 << 16]) {
+            written += count;
+        }
+        if written == 0 {
+            for_nothing += 1;
+            assert!(for_nothing <= SPURIOUS, "contract 4: told of room, and there is none");
+        }
+        let (began, mut polls, mut told) = (Instant::now(), 0, false);
+        while let Some(left) = QUIET.checked_sub(began.elapsed()).filter(|_| !told) {
+            told = !watcher.poll(Some(left)).is_empty();
+            polls += 1;
+        }
+        if !told {
+            assert!(polls <= POLLS, "contract 3: {polls} polls with nothing to tell: it spins");
+            break;
+        }
+    }
+    let reading = thread::spawn(move || io::copy(&mut peer, &mut io::sink()));
+    watcher.expect(token, Readiness::WRITABLE);
+    drop(ours);
+    reading.join().expect("the peer reads to the end").expect("the peer reads to the end");
 }
 
 /// A hang-up ends the wait of whoever asked for room only: with a readiness for it, not with an
@@ -162,7 +204,7 @@ pub fn a_waiting_connection_is_readable<B: Backend>(make: Make<B>) {
         watcher.expect(token, Readiness::READABLE);
         listener.accept().expect("a connection waits");
         let nobody = listener.accept().expect_err("the next would block");
-        assert_eq!(nobody.kind(), std::io::ErrorKind::WouldBlock);
+        assert_eq!(nobody.kind(), io::ErrorKind::WouldBlock);
     }
 }
 
@@ -177,6 +219,6 @@ pub fn a_datagram_is_readable<B: Backend>(make: Make<B>) {
         let mut buffer = [0; 16];
         assert_eq!(ours.recv(&mut buffer).expect("a datagram is there"), datagram.len());
         let none = ours.recv(&mut buffer).expect_err("the next would block");
-        assert_eq!(none.kind(), std::io::ErrorKind::WouldBlock);
+        assert_eq!(none.kind(), io::ErrorKind::WouldBlock);
     }
 }

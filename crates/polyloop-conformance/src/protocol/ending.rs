@@ -206,8 +206,10 @@ pub fn reset_in_mid_message(scene: &Scene) {
     let mut client = served.connect();
     client.exchange(b"one\n");
     client.send_and_wait(b"and a piece");
-    let address = client.reset();
-    assert_eq!(served.log().reason(address), Closed::Reset);
+    let reason = served.log().reason(client.reset());
+    // A read does not tell the two apart under Wine.
+    let told = reason == Closed::Reset || cfg!(windows) && reason == Closed::Finished;
+    assert!(told, "{reason:?}");
     served.stop();
 }
 

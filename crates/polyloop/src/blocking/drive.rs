@@ -1,8 +1,7 @@
 //! One connection on one thread.
 
 use std::cell::OnceCell;
-use std::io::{self, Read, Write};
-use std::net::Shutdown;
+use std::io;
 use std::sync::atomic::Ordering;
 use std::sync::Arc;
 use std::time::Duration;
@@ -96,7 +95,7 @@ impl<P: Protocol> Driven<'_, P> {
         if let Some(limit) = self.config.write {
             self.member.counters.other_calls.add(1);
             let limit = limit.max(SHORTEST);
-            self.member.stream.set_write_timeout(Some(limit)).map_err(failed)?;
+            self.member.socket.limit_writes(Some(limit)).map_err(failed)?;
         }
         let mut buffer = vec![0; BUFFER];
         self.tell(Machine::opened);
@@ -116,12 +115,15 @@ impl<P: Protocol> Driven<'_, P> {
 
     /// Waits for input, for the next deadline at most.
     fn read(&mut self, buffer: &mut [u8]) -> Ended {
-        let steady = self.armed && self.machine.is_steady() && self.timers.is_empty();
+        let steady = self.armed
+            && !self.member.is_to_end()
+            && self.machine.is_steady()
+            && self.timers.is_empty();
         if !steady {
             self.set_read_timeout()?;
         }
         self.member.counters.reads.add(1);
-        let read = (&self.member.stream).read(buffer);
+        let read = self.member.socket.read(buffer);
         match read {
             Ok(count) if count > 0 && steady => return self.answer(&buffer[..count]),
             _ => self.now = Tick::now(),
@@ -129,7 +131,7 @@ impl<P: Protocol> Driven<'_, P> {
         match read {
             Ok(0) => {
                 self.check_ends()?;
-                if self.member.phase() == Phase::Draining && self.machine.is_quiet() {
+                if self.is_to_drain() {
                     return self.drained();
                 }
                 self.tell(Machine::ended);
@@ -141,9 +143,10 @@ impl<P: Protocol> Driven<'_, P> {
                 self.tell(|connection, protocol| Machine::received(connection, protocol, input));
                 self.settle_message()
             }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => self.check_idle_ends(),
             Err(error) if is_timeout(&error) => {
                 self.member.counters.would_blocks.add(1);
+                self.check_idle_ends()?;
                 if std::mem::take(&mut self.unclocked) {
                     // Requests were answered before this wait, and nothing moved during it.
                     let began = self.now.before(self.read_timeout.unwrap_or_default());
@@ -262,7 +265,7 @@ impl<P: Protocol> Driven<'_, P> {
                 }
                 self.member.counters.other_calls.add(1);
                 // An error is that of a connection that is gone, which the next read tells.
-                let _ = self.member.stream.shutdown(Shutdown::Write);
+                let _ = self.member.socket.finish();
                 step = self.machine.step();
             }
             if let Step::Close(reason) = step {
@@ -330,10 +333,15 @@ impl<P: Protocol> Driven<'_, P> {
     /// As [`check_ends`](Self::check_ends), for a connection that has nothing to read.
     fn check_idle_ends(&self) -> Ended {
         self.check_ends()?;
-        if self.member.phase() == Phase::Draining && self.machine.is_quiet() {
+        if self.is_to_drain() {
             return self.drained();
         }
         Ok(())
+    }
+
+    /// The server drains, and the connection is in the middle of nothing.
+    fn is_to_drain(&self) -> bool {
+        self.member.phase() == Phase::Draining && self.machine.is_quiet()
     }
 
     /// What others have sent is flushed first.
@@ -344,15 +352,12 @@ impl<P: Protocol> Driven<'_, P> {
         Err(Closed::Drained)
     }
 
-    /// A drain ends the connection between two messages, and wakes it only there.
+    /// A drain ends the connection between two messages, and wakes it only there. Elsewhere the next
+    /// read looks whether there is one.
     fn check_drain(&self) {
         let busy = !self.machine.is_quiet();
         if self.member.busy.load(Ordering::Relaxed) != busy {
             self.member.busy.store(busy, Ordering::SeqCst);
-            if !busy && self.member.phase() == Phase::Draining {
-                // What has come is still read; then `read` says that there is no more.
-                let _ = self.member.stream.shutdown(Shutdown::Read);
-            }
         }
     }
 
@@ -364,8 +369,13 @@ impl<P: Protocol> Driven<'_, P> {
         if std::mem::take(&mut self.unclocked) {
             self.machine.touch(self.now);
         }
-        let Some(deadline) = self.next_deadline() else { return Ok(()) };
-        let left = deadline.since(self.now).max(SHORTEST);
+        let left = if self.is_to_drain() {
+            // What has come is still read, and nothing else is waited for.
+            SHORTEST
+        } else {
+            let Some(deadline) = self.next_deadline() else { return Ok(()) };
+            deadline.since(self.now).max(SHORTEST)
+        };
         match self.read_timeout {
             // Nearer by less than a hundredth is not nearer: an idle deadline that has just
             // moved away would else be set again at every read.
@@ -382,7 +392,7 @@ impl<P: Protocol> Driven<'_, P> {
 
     fn change_read_timeout(&mut self, timeout: Option<Duration>) -> Ended {
         self.member.counters.other_calls.add(1);
-        self.member.stream.set_read_timeout(timeout).map_err(failed)?;
+        self.member.socket.limit_reads(timeout).map_err(failed)?;
         self.read_timeout = timeout;
         Ok(())
     }
@@ -394,7 +404,7 @@ const SHORTEST: Duration = Duration::from_millis(1);
 fn write(member: &Member, bytes: &[u8]) -> io::Result<usize> {
     loop {
         member.counters.writes.add(1);
-        match (&member.stream).write(bytes) {
+        match member.socket.write(bytes) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) if is_timeout(&error) => return Err(io::ErrorKind::WouldBlock.into()),
             done => return done,

@@ -3,10 +3,11 @@
 mod drive;
 mod entrance;
 mod outbox;
+mod socket;
 
 use std::fmt;
 use std::io;
-use std::net::{Shutdown, TcpStream};
+use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, Thread};
@@ -20,6 +21,7 @@ use crate::{
 };
 
 pub use entrance::Entrance;
+use socket::Socket;
 
 /// What the threads of a server share that block in their calls: limits, the list of connections,
 /// and what was counted.
@@ -27,7 +29,7 @@ pub use entrance::Entrance;
 /// A model adds who calls [`serve`](Service::serve), and on which thread. A connection that uses no
 /// timer, handle or unfinished message makes two system calls a request, `read` and `write`;
 /// deadlines are the socket's own timeouts, which are changed only when the nearest deadline moves
-/// nearer.
+/// nearer. While a connection waits for its peer to take output, its timers wait as well.
 pub struct Service<F> {
     factory: F,
     shared: Arc<Shared>,
@@ -72,7 +74,7 @@ impl Phase {
 
 /// A connection that is being served.
 struct Member {
-    stream: TcpStream,
+    socket: Socket,
     counters: Counters,
     /// Attempts to write of those who hold the lock of the connection's outbox.
     shared_writes: Counter,
@@ -135,20 +137,21 @@ impl Member {
         Phase::ALL[usize::from(self.phase.load(Ordering::SeqCst))]
     }
 
+    fn is_to_end(&self) -> bool {
+        self.phase.load(Ordering::SeqCst) != Phase::Running as u8
+    }
+
     /// See [`Interrupt`] for what it may not do.
     fn advance(&self, phase: Phase) {
         self.phase.fetch_max(phase as u8, Ordering::SeqCst);
         // Paired with `drive`, which says that it is no longer busy and then looks whether it is to
         // end: of the two stores one comes first, so that one of the two sides acts.
-        let half = match phase {
+        match phase {
             Phase::Running => return,
             Phase::Draining if self.busy.load(Ordering::SeqCst) => return,
-            // What has come is still read; then `read` says that there is no more.
-            Phase::Draining => Shutdown::Read,
-            Phase::Overdue | Phase::Stopped => Shutdown::Both,
-        };
-        // A socket that is closed already needs no wake.
-        let _ = self.stream.shutdown(half);
+            Phase::Draining => self.socket.wake_reader(),
+            Phase::Overdue | Phase::Stopped => self.socket.shut_down(),
+        }
         self.thread.unpark();
     }
 
@@ -314,8 +317,15 @@ impl<P: Protocol, F: Fn(&Peer) -> P> Service<F> {
     }
 
     fn serve_member(&self, stream: TcpStream, peer: &Peer, take: impl FnOnce(Interrupt)) -> Closed {
+        let socket = match Socket::new(stream) {
+            Ok(socket) => socket,
+            Err(error) => {
+                self.give_up("way to wake who serves it", &error);
+                return Closed::from_error(&error);
+            }
+        };
         let member = Arc::new(Member {
-            stream,
+            socket,
             counters: Counters::default(),
             shared_writes: Counter::default(),
             thread: thread::current(),

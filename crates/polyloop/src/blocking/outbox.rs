@@ -1,8 +1,7 @@
 //! Output with several authors: the connection's own thread, and whoever has a handle.
 
-use std::io::{self, Write};
+use std::io;
 use std::mem;
-use std::net::Shutdown;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread;
 
@@ -64,8 +63,7 @@ impl Pending {
     fn shut_down(&mut self, reason: Closed) {
         self.broken.get_or_insert(reason);
         if let Some(member) = &self.member {
-            // A connection that is gone already needs no wake.
-            let _ = member.stream.shutdown(Shutdown::Both);
+            member.socket.shut_down();
             member.thread.unpark();
         }
     }
@@ -112,7 +110,7 @@ impl Outbox {
         let mut taken = 0;
         if pending.len() == 0 && !pending.flushing {
             member.shared_writes.add(1);
-            taken = match try_write(&member, bytes) {
+            taken = match member.socket.write_at_once(bytes) {
                 Ok(taken) => {
                     pending.sent = Tick::now();
                     taken
@@ -168,7 +166,7 @@ impl Outbox {
     fn write(&self, member: &Member, bytes: &[u8]) -> MutexGuard<'_, Pending> {
         let mut left = bytes;
         loop {
-            let written = (&member.stream).write(&left[..left.len().min(PIECE)]);
+            let written = member.socket.write(&left[..left.len().min(PIECE)]);
             let mut pending = self.lock();
             member.shared_writes.add(1);
             match written {
@@ -290,22 +288,4 @@ impl Remote for Outbox {
         drop(pending);
         self.close_now();
     }
-}
-
-/// Writes what the kernel takes without blocking.
-#[cfg(unix)]
-fn try_write(member: &Member, bytes: &[u8]) -> io::Result<usize> {
-    // Without MSG_NOSIGNAL a peer that left would end the process; Apple's systems have an option
-    // instead, which std sets on each socket.
-    #[cfg(not(target_vendor = "apple"))]
-    const FLAGS: i32 = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
-    #[cfg(target_vendor = "apple")]
-    const FLAGS: i32 = libc::MSG_DONTWAIT;
-    socket2::SockRef::from(&member.stream).send_with_flags(bytes, FLAGS)
-}
-
-/// Windows can't write to a blocking socket without blocking: the flushing thread writes all.
-#[cfg(windows)]
-fn try_write(_: &Member, _: &[u8]) -> io::Result<usize> {
-    Err(io::ErrorKind::WouldBlock.into())
 }

@@ -1,0 +1,110 @@
+//! Sockets that refuse.
+
+use std::io::ErrorKind;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use polyloop::Config;
+
+use super::serve::{Echo, Served, ANY};
+use super::sockets::Faults;
+use super::Scene;
+
+/// Clients that are gone when their answers come are news to nobody else. Some systems tell the
+/// server of each with an error.
+pub fn a_client_that_is_gone_ends_nothing(scene: &Scene) {
+    let bound = scene.bind(&[ANY], Config::default(), || Echo);
+    for _ in 0..5 {
+        bound.connect().send_at_once(b"no need to answer");
+    }
+    let served = bound.run();
+    let client = served.connect();
+    for _ in 0..5 {
+        client.exchange(b"I am still here");
+        served.connect().send(b"no need to answer");
+    }
+    served.stop();
+}
+
+/// An answer for which the kernel has no room is sent when it has, and nothing is lost. Where
+/// sockets block, that is the kernel's business.
+pub fn an_answer_waits_for_room(scene: &Scene) {
+    if scene.blocks() {
+        return;
+    }
+    let served = scene.serve_with(Faults::sending(1, ErrorKind::WouldBlock));
+    let client = served.connect();
+    client.exchange(b"one");
+    client.exchange(b"two");
+    let counts = served.stop();
+    assert_eq!((counts.answers, counts.unsent), (2, 0), "{counts:?}");
+    assert!(counts.would_blocks >= 1, "{counts:?}");
+}
+
+/// A kernel that takes fewer answers than it is given gets the rest in order.
+pub fn answers_are_taken_one_by_one(scene: &Scene) {
+    let served = scene.serve_with(Faults::sending(0, ErrorKind::Other));
+    let client = served.connect();
+    for round in 0..5 {
+        for number in 0..20 {
+            client.send_at_once(&[round, number]);
+        }
+        let mut answers: Vec<_> = (0..20)
+            .map(|_| {
+                let mut answer = [0; 2];
+                client.socket.recv(&mut answer).expect("an answer comes");
+                answer
+            })
+            .collect();
+        if scene.has_several_threads() {
+            answers.sort_unstable();
+        }
+        assert!(answers.into_iter().eq((0..20).map(|number| [round, number])));
+    }
+    served.stop();
+}
+
+/// An answer that the system refuses is gone, and counted; the next one is sent.
+pub fn an_answer_that_is_refused_is_counted(scene: &Scene) {
+    let served = scene.serve_with(Faults::sending(2, ErrorKind::ConnectionRefused));
+    let client = served.connect();
+    for _ in 0..2 {
+        client.send(b"to be refused");
+    }
+    client.exchange(b"to be answered");
+    client.expect_nothing_yet();
+    let counts = served.stop();
+    assert_eq!((counts.datagrams, counts.answers, counts.unsent), (3, 1, 2), "{counts:?}");
+}
+
+/// An error in place of a datagram, as Windows has it after an answer that found nobody, is no
+/// reason to end.
+pub fn an_error_that_is_received_ends_nothing(scene: &Scene) {
+    let served = scene.serve_with(Faults::receiving(3, ErrorKind::ConnectionReset));
+    come_through(&served);
+    served.connect().exchange(b"now it works");
+    served.stop();
+}
+
+/// A socket that fails again and again is asked a few times a second, and not for ever in one turn;
+/// once it works again, so does the server.
+pub fn a_socket_that_fails_is_given_a_rest(scene: &Scene) {
+    let served = scene.serve_with(Faults::receiving(66, ErrorKind::Other));
+    let begun = Instant::now();
+    come_through(&served);
+    // The last three of the failures each came with a rest, unless several threads shared them.
+    let rested = begun.elapsed() >= Duration::from_millis(300);
+    assert!(rested || scene.has_several_threads(), "after {:?}", begun.elapsed());
+    served.connect().exchange(b"now it works");
+    served.stop();
+}
+
+/// A new client that sends again and again, each time a moment after the last, until it is answered.
+fn come_through(served: &Served) {
+    let client = served.connect();
+    client.socket.set_nonblocking(true).expect("a socket can be made non-blocking");
+    while client.socket.recv(&mut [0; 64]).is_err() {
+        client.send_at_once(b"now?");
+        thread::sleep(Duration::from_millis(1));
+    }
+}
