@@ -466,7 +466,7 @@ fn bad_input() {
         ("epoll_template", &[&address, "--poll"], 1, &address),
         ("epoll_template", &["nonsense"], 2, "nonsense"),
         ("models", &["thread", &address], 1, &address),
-        ("models", &["nonsense"], 2, "mio, poll, thread"),
+        ("models", &["nonsense"], 2, "there is no model \"nonsense\"; there are: "),
     ] {
         let output = command(name, arguments).output().unwrap();
         let stderr = String::from_utf8(output.stderr).unwrap();
