@@ -1,4 +1,6 @@
-//! What the models show that have no multiplexer: who waits, and what a fork leaves behind.
+//! What the models show that have no multiplexer: who waits, and what a fork leaves behind. It is
+//! Linux that tells.
+#![cfg(target_os = "linux")]
 
 mod common;
 
@@ -7,8 +9,6 @@ use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use polyloop_bench::compare::cell::Outcome;
-use polyloop_bench::compare::Results;
 use polyloop_bench::control::{Listening, Stats, Waiting};
 use polyloop_bench::process::Memory;
 use serde::de::DeserializeOwned;
@@ -65,7 +65,6 @@ fn exchange(mut stream: &TcpStream) {
 
 /// Two hundred silent clients: eight of them keep the pool busy, and the others are seen to wait.
 #[test]
-#[cfg(target_os = "linux")]
 fn a_pool_shows_how_many_wait_in_the_backlog() {
     let mut server = Served::start(&["--model", "pool", "--threads", "8"]);
     assert_eq!(server.listening.at_once, Some(8));
@@ -78,36 +77,6 @@ fn a_pool_shows_how_many_wait_in_the_backlog() {
     server.end();
 }
 
-/// A model that serves fewer connections at once than the scenario has is not measured, and its row
-/// says who would wait.
-#[test]
-fn a_comparison_shows_who_would_wait() {
-    let folder = tempfile::tempdir().unwrap();
-    let out = folder.path().join("results.json");
-    let arguments = "compare --models iterative,pool --threads 3 --scenarios active,short \
-                     --connections 5 --rounds 1 --duration 20ms --warmup 5ms --out";
-    let output = Command::new(env!("CARGO_BIN_EXE_polyloop"))
-        .args(arguments.split_whitespace())
-        .arg(&out)
-        .stdin(Stdio::null())
-        .output()
-        .unwrap();
-    let text = String::from_utf8(output.stdout).unwrap();
-    assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
-    let one = "cannot run: it serves one connection at a time: 4 of 5 wait in the backlog";
-    let three = "cannot run: it serves 3 connections at a time: 2 of 5 wait in the backlog";
-    if cfg!(target_os = "linux") {
-        assert!(text.contains(one) && text.contains(three), "{text}");
-    }
-    assert!(text.contains("cannot run: it serves one connection at a time"), "{text}");
-    // Short connections have their turn, one after the other.
-    let results: Results = serde_json::from_str(&std::fs::read_to_string(&out).unwrap()).unwrap();
-    for cell in results.cells.iter().filter(|cell| cell.scenario == "short") {
-        assert!(matches!(&cell.outcome, Outcome::Measured(_)), "{cell:?}");
-    }
-}
-
-#[cfg(target_os = "linux")]
 mod process {
     use super::*;
 

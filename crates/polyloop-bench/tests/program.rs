@@ -301,6 +301,35 @@ fn a_comparison_measures_what_it_can_and_gives_reasons_for_the_rest() {
     assert_eq!(std::fs::read_dir(out.parent().unwrap()).unwrap().count(), 1);
 }
 
+/// A model that serves fewer connections at once than the scenario has is not measured, and its row
+/// says who would wait.
+#[test]
+fn a_comparison_shows_who_would_wait() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("results.json");
+    let arguments = "compare --models iterative,pool --threads 3 --scenarios active,short \
+                     --connections 5 --rounds 1 --duration 20ms --warmup 5ms --out";
+    let output = Command::new(env!("CARGO_BIN_EXE_polyloop"))
+        .args(arguments.split_whitespace())
+        .arg(&out)
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
+    let one = "cannot run: it serves one connection at a time: 4 of 5 wait in the backlog";
+    let three = "cannot run: it serves 3 connections at a time: 2 of 5 wait in the backlog";
+    if cfg!(target_os = "linux") {
+        assert!(text.contains(one) && text.contains(three), "{text}");
+    }
+    assert!(text.contains("cannot run: it serves one connection at a time"), "{text}");
+    // Short connections have their turn, one after the other.
+    let results: Results = serde_json::from_str(&std::fs::read_to_string(&out).unwrap()).unwrap();
+    for cell in results.cells.iter().filter(|cell| cell.scenario == "short") {
+        assert!(matches!(&cell.outcome, Outcome::Measured(_)), "{cell:?}");
+    }
+}
+
 #[test]
 fn a_comparison_of_nothing_that_runs_fails() {
     let folder = tempfile::tempdir().unwrap();

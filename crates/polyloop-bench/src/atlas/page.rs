@@ -47,17 +47,16 @@ fn system(name: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::atlas::{run, Settings};
-
-    /// Set to write the page instead of checking it.
-    const RENEW: &str = "POLYLOOP_RENEW_ATLAS";
 
     #[test]
     #[cfg(target_os = "linux")]
     fn the_page_is_what_this_system_does() {
+        /// Set to write the page instead of checking it.
+        const RENEW: &str = "POLYLOOP_RENEW_ATLAS";
+
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/atlas-linux.md");
-        let seen = write(&run(&Settings::default()).unwrap());
+        let seen = super::write(&run(&Settings::default()).unwrap());
         if std::env::var_os(RENEW).is_some() {
             return std::fs::write(path, seen).unwrap();
         }
