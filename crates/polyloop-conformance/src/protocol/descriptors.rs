@@ -102,6 +102,9 @@ fn run_out(scene: &Scene) {
 /// Connections whose descriptors are past `FD_SETSIZE` are served as any other; or, by the model that
 /// has that limit, closed at once, which is said once, while those below it are served on.
 pub fn descriptors_past_fd_setsize(scene: &Scene) {
+    if scene.model == Model::Process {
+        return; // its server has one connection's descriptor at a time, and never a high number
+    }
     in_a_process_of_its_own(|| run_past_fd_setsize(scene));
 }
 
