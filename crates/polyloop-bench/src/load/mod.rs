@@ -124,7 +124,7 @@ const OWN_DESCRIPTORS: u64 = 16;
 ///
 /// # Errors
 ///
-/// A size that the protocol does not take ([`Usage`](crate::cli::Usage)), too few descriptors, a
+/// A size that the protocol does not take ([`Usage`]), too few descriptors, a
 /// processor that cannot be pinned to, no connection at all, or a
 /// failure of the system's event queue. Failures of single connections are in the report.
 pub fn run(settings: &Settings, gate: &Gate) -> anyhow::Result<Report> {
