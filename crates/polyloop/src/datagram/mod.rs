@@ -64,7 +64,7 @@ impl Reply<'_> {
     ///
     /// It is sent when the call of the protocol is over, and stays waiting while the kernel has no
     /// room: then nothing further is received. One that the system refuses, as it does one longer
-    /// than [`LONGEST`](crate::datagram::LONGEST), is [counted](crate::Counters) and logged at
+    /// than [`LONGEST`], is [counted](crate::Counters) and logged at
     /// `debug`. Whether a datagram that was sent arrives, nobody knows.
     pub fn send(self, datagram: &[u8]) {
         self.outbox.push(self.to, datagram);
