@@ -140,7 +140,8 @@ struct ModelArgs {
     /// Move datagrams several at a call, where the system can: Linux
     #[arg(long)]
     batches: bool,
-    /// How many loops serve, each on a thread of its own
+    /// How many loops serve, each on a thread of its own; how many connections each took is told at
+    /// the end
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
     loops: Option<u32>,
     /// Which loop takes a connection: the first accepts for all, or each listens on the same port
