@@ -501,7 +501,12 @@ fn run_atlas(args: AtlasArgs) -> anyhow::Result<()> {
 fn goes_with(flag: &str, setting: &str, model: Model) -> String {
     let knows = |model: &&Model| Variant::from(**model).add(setting).is_ok();
     let names: Vec<_> = Model::ALL.iter().filter(knows).map(|model| model.name()).collect();
-    format!("{flag} is not for {model}; it goes with --model {}", names.join(" or "))
+    let names = match names.split_last() {
+        Some((last, [])) => (*last).to_owned(),
+        Some((last, others)) => format!("{} or {last}", others.join(", ")),
+        None => String::new(),
+    };
+    format!("{flag} is not for {model}; it goes with --model {names}")
 }
 
 /// The models that are named, each with what was given for all that know it.

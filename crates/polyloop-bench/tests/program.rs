@@ -166,7 +166,7 @@ fn a_refused_target_is_one_line_and_exit_code_1() {
 #[test]
 fn a_mistake_is_one_line_and_exit_code_2() {
     let mistakes: [(&[&str], &str); 15] = [
-        (&["serve", "--model", "thread", "--loops", "2"], "--model epoll or mio"),
+        (&["serve", "--model", "thread", "--loops", "2"], "--model epoll, mio or uring"),
         (&["serve", "--model", "kqueue"], "poll, epoll, mio"),
         (&["serve", "--model", "epoll:both"], "level, edge"),
         (
