@@ -140,7 +140,8 @@ struct ModelArgs {
     /// Move datagrams several at a call, where the system can: Linux
     #[arg(long)]
     batches: bool,
-    /// How many loops serve, each on a thread of its own
+    /// How many loops serve, each on a thread of its own; how many connections each took is told at
+    /// the end
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
     loops: Option<u32>,
     /// Which loop takes a connection: the first accepts for all, or each listens on the same port
@@ -500,7 +501,12 @@ fn run_atlas(args: AtlasArgs) -> anyhow::Result<()> {
 fn goes_with(flag: &str, setting: &str, model: Model) -> String {
     let knows = |model: &&Model| Variant::from(**model).add(setting).is_ok();
     let names: Vec<_> = Model::ALL.iter().filter(knows).map(|model| model.name()).collect();
-    format!("{flag} is not for {model}; it goes with --model {}", names.join(" or "))
+    let names = match names.split_last() {
+        Some((last, [])) => (*last).to_owned(),
+        Some((last, others)) => format!("{} or {last}", others.join(", ")),
+        None => String::new(),
+    };
+    format!("{flag} is not for {model}; it goes with --model {names}")
 }
 
 /// The models that are named, each with what was given for all that know it.
