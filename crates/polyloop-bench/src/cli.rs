@@ -1,6 +1,5 @@
 //! The command line: what can be asked for, and what an error looks like.
 
-use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -129,8 +128,8 @@ struct CompareArgs {
 #[derive(Args, Debug)]
 struct ModelArgs {
     /// How many threads a pool has [default: 8]
-    #[arg(long, value_name = "N")]
-    threads: Option<NonZeroUsize>,
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    threads: Option<u32>,
     /// How epoll tells readiness: for as long as it lasts, or once when it begins [default: level]
     #[arg(long, value_name = "level|edge", value_parser = ["level", "edge"], hide_possible_values = true)]
     trigger: Option<String>,
@@ -144,8 +143,8 @@ struct ModelArgs {
     /// the end
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
     loops: Option<u32>,
-    /// Which loop takes a connection: the first accepts for all, or each listens on the same port
-    /// [default: round-robin]
+    /// Which of several loops takes a connection: the first accepts for all, or each listens on the
+    /// same port [default: round-robin]
     #[arg(long, value_name = "round-robin|least-loaded|reuse-port",
         value_parser = ["round-robin", "least-loaded", "reuse-port"], hide_possible_values = true)]
     accept: Option<String>,

@@ -1,7 +1,7 @@
 //! `polyloop serve`: one server on one model.
 
 use anyhow::Context;
-use polyloop::{Address, Config, ServerHandle};
+use polyloop::{AcceptPolicy, Address, Config, ServerHandle};
 use polyloop_models::Variant;
 
 use crate::cli::Usage;
@@ -46,6 +46,10 @@ pub fn run(settings: Settings) -> anyhow::Result<()> {
         Transport::Tcp => model.model().connections_at_once(&options),
         Transport::Udp => None,
     };
+    if options.loops.get() == 1 && options.accept != AcceptPolicy::default() {
+        let text = format!("{model}: one loop takes every connection; say --loops 2 or more");
+        return Err(Usage(text).into());
+    }
     let server = match settings.transport {
         Transport::Tcp if options.batches => {
             let text = format!("{model}: batches are of datagrams, with --transport udp");

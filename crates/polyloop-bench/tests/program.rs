@@ -165,8 +165,17 @@ fn a_refused_target_is_one_line_and_exit_code_1() {
 
 #[test]
 fn a_mistake_is_one_line_and_exit_code_2() {
-    let mistakes: [(&[&str], &str); 15] = [
+    let mistakes: [(&[&str], &str); 21] = [
         (&["serve", "--model", "thread", "--loops", "2"], "--model epoll, mio or uring"),
+        (&["serve", "--model", "uring", "--loops", "0"], "1..=1024"),
+        (&["serve", "--model", "mio", "--accept", "reuse-port"], "--loops 2 or more"),
+        (
+            &["serve", "--model", "poll", "--accept", "reuse-port"],
+            "--accept is not for poll; it goes with --model epoll, mio or uring",
+        ),
+        (&["serve", "--model", "mio", "--accept", "nearest"], "round-robin|least-loaded"),
+        (&["serve", "--model", "mio", "--threads", "2"], "it goes with --model pool"),
+        (&["serve", "--model", "pool", "--threads", "0"], "'--threads <N>': 0 is not in 1.."),
         (&["serve", "--model", "kqueue"], "poll, epoll, mio"),
         (&["serve", "--model", "epoll:both"], "level, edge"),
         (
