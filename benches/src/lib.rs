@@ -35,7 +35,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser};
 use polyloop::Address;
-use polyloop_bench::control::{Answers, Counters, Listening, SYSTEM_CALLS};
+use polyloop_bench::control::{Answers, Counted, Counters, Listening, SYSTEM_CALLS};
 use polyloop_bench::serve::{self, prepare};
 use polyloop_bench::{cli, units};
 
@@ -74,9 +74,11 @@ pub fn publish_system_calls(calls: u64) {
     PUBLISHED.store(calls, Ordering::Relaxed);
 }
 
-fn counters() -> Option<Counters> {
+fn counted() -> Counted {
     let calls = PUBLISHED.load(Ordering::Relaxed);
-    (calls != u64::MAX).then(|| Counters::from([(SYSTEM_CALLS.to_owned(), calls)]))
+    let counts = calls != u64::MAX;
+    let counters = counts.then(|| Counters::from([(SYSTEM_CALLS.to_owned(), calls)]));
+    Counted { counters, ..Counted::default() }
 }
 
 /// No further arguments.
@@ -91,21 +93,21 @@ pub fn main(server: impl FnOnce(TcpListener) -> io::Result<()>) -> ExitCode {
 /// As [`main`], for a server with arguments of its own.
 pub fn main_with<More: Args>(server: impl FnOnce(TcpListener, More) -> io::Result<()>) -> ExitCode {
     begin(|listener, listening, arguments: Arguments<More>| {
-        serve::announce(&listening, arguments.control, counters)?;
+        serve::announce(&listening, arguments.control, counted)?;
         Ok(server(listener, arguments.more)?)
     })
 }
 
 /// What a server answers its parent that may have no thread for it.
-pub type Control = Answers<fn() -> Option<Counters>>;
+pub type Control = Answers<fn() -> Counted>;
 
 /// As [`main`], for a server that forks, and so has to be the only thread of its process.
 pub fn main_alone(server: impl FnOnce(TcpListener, Option<Control>) -> io::Result<()>) -> ExitCode {
     begin(|listener, listening, arguments: Arguments<Nothing>| {
         let control = if arguments.control {
-            Some(Control::begin(listening, counters)?)
+            Some(Control::begin(listening, counted)?)
         } else {
-            serve::announce(&listening, false, counters)?;
+            serve::announce(&listening, false, counted)?;
             None
         };
         Ok(server(listener, control)?)

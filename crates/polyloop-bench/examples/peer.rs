@@ -12,7 +12,7 @@ use std::net::TcpStream;
 
 use clap::Parser;
 use polyloop::Address;
-use polyloop_bench::control::Listening;
+use polyloop_bench::control::{Counted, Listening};
 use polyloop_bench::{serve, units};
 
 /// An echo server with a thread for each connection
@@ -38,7 +38,7 @@ fn main() -> anyhow::Result<()> {
         pinned: arguments.pin,
         ..Listening::default()
     };
-    serve::announce(&listening, arguments.control, || None)?;
+    serve::announce(&listening, arguments.control, Counted::default)?;
     loop {
         let (stream, _) = listener.accept()?;
         std::thread::spawn(move || echo(&stream));

@@ -1,6 +1,5 @@
 //! The command line: what can be asked for, and what an error looks like.
 
-use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -129,8 +128,8 @@ struct CompareArgs {
 #[derive(Args, Debug)]
 struct ModelArgs {
     /// How many threads a pool has [default: 8]
-    #[arg(long, value_name = "N")]
-    threads: Option<NonZeroUsize>,
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    threads: Option<u32>,
     /// How epoll tells readiness: for as long as it lasts, or once when it begins [default: level]
     #[arg(long, value_name = "level|edge", value_parser = ["level", "edge"], hide_possible_values = true)]
     trigger: Option<String>,
@@ -140,11 +139,12 @@ struct ModelArgs {
     /// Move datagrams several at a call, where the system can: Linux
     #[arg(long)]
     batches: bool,
-    /// How many loops serve, each on a thread of its own
+    /// How many loops serve, each on a thread of its own; how many connections each took is told at
+    /// the end
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
     loops: Option<u32>,
-    /// Which loop takes a connection: the first accepts for all, or each listens on the same port
-    /// [default: round-robin]
+    /// Which of several loops takes a connection: the first accepts for all, or each listens on the
+    /// same port [default: round-robin]
     #[arg(long, value_name = "round-robin|least-loaded|reuse-port",
         value_parser = ["round-robin", "least-loaded", "reuse-port"], hide_possible_values = true)]
     accept: Option<String>,
@@ -500,7 +500,12 @@ fn run_atlas(args: AtlasArgs) -> anyhow::Result<()> {
 fn goes_with(flag: &str, setting: &str, model: Model) -> String {
     let knows = |model: &&Model| Variant::from(**model).add(setting).is_ok();
     let names: Vec<_> = Model::ALL.iter().filter(knows).map(|model| model.name()).collect();
-    format!("{flag} is not for {model}; it goes with --model {}", names.join(" or "))
+    let names = match names.split_last() {
+        Some((last, [])) => (*last).to_owned(),
+        Some((last, others)) => format!("{} or {last}", others.join(", ")),
+        None => String::new(),
+    };
+    format!("{flag} is not for {model}; it goes with --model {names}")
 }
 
 /// The models that are named, each with what was given for all that know it.

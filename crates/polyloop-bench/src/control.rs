@@ -57,9 +57,41 @@ pub struct Stats {
     /// Processor time and context switches.
     #[serde(flatten)]
     pub usage: Usage,
-    /// What the server counted itself, if it counts.
+    /// What the server counted itself.
+    #[serde(flatten)]
+    pub counted: Counted,
+}
+
+/// What a server counted itself since it started; nothing by default.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counted {
+    /// What it did, if it counts.
     #[serde(default)]
     pub counters: Option<Counters>,
+    /// How many connections each of its loops took; empty unless it has several.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub loops: Vec<u64>,
+}
+
+impl Counted {
+    /// What the server behind `handle` has counted up to now.
+    pub fn by(handle: &ServerHandle) -> Counted {
+        let counts = handle.counts();
+        let named = counts.named().into_iter().chain([(SYSTEM_CALLS, counts.system_calls())]);
+        Counted {
+            counters: Some(named.map(|(name, count)| (name.to_owned(), count)).collect()),
+            loops: taken_by_loops(handle),
+        }
+    }
+}
+
+/// How many connections each loop of a server has taken; empty unless it has several.
+pub fn taken_by_loops(handle: &ServerHandle) -> Vec<u64> {
+    let loops = handle.loops();
+    match loops.len() {
+        1 => Vec::new(),
+        _ => loops.iter().map(|counts| counts.opened).collect(),
+    }
 }
 
 /// Who waits for a server: the answer to `waiting`.
@@ -89,18 +121,18 @@ pub fn counted(end: &Counters, start: &Counters) -> Counters {
 #[derive(Debug)]
 pub struct Answers<C> {
     listening: Listening,
-    counters: C,
+    counted: C,
 }
 
-impl<C: Fn() -> Option<Counters>> Answers<C> {
-    /// Says that the server listens. `counters` is asked at each `stats`.
+impl<C: Fn() -> Counted> Answers<C> {
+    /// Says that the server listens. `counted` is asked at each `stats`.
     ///
     /// # Errors
     ///
     /// The standard output is closed.
-    pub fn begin(listening: Listening, counters: C) -> io::Result<Self> {
+    pub fn begin(listening: Listening, counted: C) -> io::Result<Self> {
         say(&listening)?;
-        Ok(Answers { listening, counters })
+        Ok(Answers { listening, counted })
     }
 
     /// Answers one line.
@@ -110,7 +142,7 @@ impl<C: Fn() -> Option<Counters>> Answers<C> {
     /// The standard output is closed.
     pub fn answer(&self, line: &str) -> io::Result<()> {
         match line.trim() {
-            "stats" => say(&Stats { usage: process::usage(), counters: (self.counters)() }),
+            "stats" => say(&Stats { usage: process::usage(), counted: (self.counted)() }),
             "memory" => say::<Memory>(&process::memory()),
             "waiting" => {
                 let address = self.listening.listening.parse().ok();
@@ -121,7 +153,7 @@ impl<C: Fn() -> Option<Counters>> Answers<C> {
     }
 }
 
-impl<C: Fn() -> Option<Counters> + Send + 'static> Answers<C> {
+impl<C: Fn() -> Counted + Send + 'static> Answers<C> {
     /// Answers the lines of the standard input on a thread of its own, and ends the process with
     /// them.
     ///
@@ -143,7 +175,7 @@ impl<C: Fn() -> Option<Counters> + Send + 'static> Answers<C> {
     }
 }
 
-impl<C: Fn() -> Option<Counters> + 'static> Answers<C> {
+impl<C: Fn() -> Counted + 'static> Answers<C> {
     /// Answers the lines of the standard input from the accept loop of a server that may have no
     /// other thread, and stops the server with them.
     ///
@@ -248,7 +280,10 @@ mod tests {
                 voluntary_switches: None,
                 involuntary_switches: Some(3),
             },
-            counters: Some(Counters::from([(SYSTEM_CALLS.to_owned(), 7)])),
+            counted: Counted {
+                counters: Some(Counters::from([(SYSTEM_CALLS.to_owned(), 7)])),
+                loops: vec![3, 4],
+            },
         };
         let line = serde_json::to_string(&stats).unwrap();
         assert!(line.starts_with("{\"user_ns\":1"), "{line}");
@@ -260,7 +295,8 @@ mod tests {
         let line = "{\"user_ns\":5,\"system_ns\":6,\"counters\":{\"reads\":9}}";
         let stats: Stats = serde_json::from_str(line).unwrap();
         assert_eq!(stats.usage.processor_ns(), Some(11));
-        let end = stats.counters.unwrap();
+        assert!(stats.counted.loops.is_empty());
+        let end = stats.counted.counters.unwrap();
         let start = Counters::from([("reads".to_owned(), 4)]);
         assert_eq!(counted(&end, &start), Counters::from([("reads".to_owned(), 5)]));
     }

@@ -1,14 +1,15 @@
 //! `polyloop serve`: one server on one model.
 
 use anyhow::Context;
-use polyloop::{Address, Config};
+use polyloop::{AcceptPolicy, Address, Config, ServerHandle};
 use polyloop_models::Variant;
 
 use crate::cli::Usage;
-use crate::control::{Answers, Counters, Listening, SYSTEM_CALLS};
+use crate::control::{taken_by_loops, Answers, Counted, Listening};
 use crate::process;
 use crate::protocols::{Builtin, Cost, Echo};
 use crate::transport::Transport;
+use crate::units;
 
 /// What shall be served, and how.
 #[derive(Clone, Debug)]
@@ -45,6 +46,10 @@ pub fn run(settings: Settings) -> anyhow::Result<()> {
         Transport::Tcp => model.model().connections_at_once(&options),
         Transport::Udp => None,
     };
+    if options.loops.get() == 1 && options.accept != AcceptPolicy::default() {
+        let text = format!("{model}: one loop takes every connection; say --loops 2 or more");
+        return Err(Usage(text).into());
+    }
     let server = match settings.transport {
         Transport::Tcp if options.batches => {
             let text = format!("{model}: batches are of datagrams, with --transport udp");
@@ -61,20 +66,34 @@ pub fn run(settings: Settings) -> anyhow::Result<()> {
         counts_late: model.model().forks(),
     };
     let handle = server.handle();
-    let counters = move || {
-        let counts = handle.counts();
-        let named = counts.named().into_iter().chain([(SYSTEM_CALLS, counts.system_calls())]);
-        Some(named.map(|(name, count)| (name.to_owned(), count)).collect())
-    };
+    let counting = handle.clone();
+    let counted = move || Counted::by(&counting);
     let served = if settings.control && model.model().forks() {
-        let answers = Answers::begin(listening, counters)?;
+        let answers = Answers::begin(listening, counted)?;
         let attendant = answers.from_the_accept_loop(server.handle())?;
         server.run_with(attendant)
     } else {
-        announce(&listening, settings.control, counters)?;
+        announce(&listening, settings.control, counted)?;
+        if !settings.control && handle.loops().len() > 1 {
+            tell_shares_at_the_end(handle)?;
+        }
         server.run()
     };
     served.with_context(|| format!("{model} failed"))
+}
+
+/// Has an interrupt tell how many connections each loop took before it ends the process.
+///
+/// It takes a thread, which a server with one loop has no use for: to show that it needs none is
+/// what such a server is there for.
+fn tell_shares_at_the_end(server: ServerHandle) -> anyhow::Result<()> {
+    ctrlc::set_handler(move || {
+        let taken = taken_by_loops(&server);
+        let all = units::count(taken.iter().sum());
+        eprintln!("\npolyloop: {all} connections served, by loop: {}", units::each(&taken));
+        std::process::exit(130);
+    })
+    .context("cannot listen for interrupts")
 }
 
 /// Prepares this process to serve: raises its descriptor limit and pins it.
@@ -102,10 +121,10 @@ pub fn prepare(pin: Option<usize>) -> anyhow::Result<Option<(u64, u64)>> {
 pub fn announce(
     listening: &Listening,
     control: bool,
-    counters: impl Fn() -> Option<Counters> + Send + 'static,
+    counted: impl Fn() -> Counted + Send + 'static,
 ) -> anyhow::Result<()> {
     if control {
-        Answers::begin(listening.clone(), counters)?.on_a_thread()?;
+        Answers::begin(listening.clone(), counted)?.on_a_thread()?;
         return Ok(());
     }
     println!("listening on {}", listening.listening);

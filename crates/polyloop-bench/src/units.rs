@@ -51,6 +51,17 @@ pub fn count(number: u64) -> String {
     text
 }
 
+/// Writes what each of several has: `32, 31, 33`, and of more than eight how far they are apart:
+/// `3 to 9 each`.
+pub fn each(counts: &[u64]) -> String {
+    if let (9.., Some(&least), Some(&most)) =
+        (counts.len(), counts.iter().min(), counts.iter().max())
+    {
+        return format!("{} to {} each", count(least), count(most));
+    }
+    counts.iter().map(|&number| count(number)).collect::<Vec<_>>().join(", ")
+}
+
 /// Writes how often something happened for each request: `2.07`, `0.035`, `0`.
 pub fn per_request(number: f64) -> String {
     if number == 0.0 {

@@ -49,7 +49,7 @@ impl Served {
     }
 
     fn counted(&mut self, name: &str) -> u64 {
-        self.ask::<Stats>("stats").counters.unwrap()[name]
+        self.ask::<Stats>("stats").counted.counters.unwrap()[name]
     }
 
     fn end(mut self) {

@@ -2,8 +2,8 @@
 
 mod common;
 
-use std::io::{BufRead, BufReader, Write};
-use std::net::TcpListener;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -165,8 +165,17 @@ fn a_refused_target_is_one_line_and_exit_code_1() {
 
 #[test]
 fn a_mistake_is_one_line_and_exit_code_2() {
-    let mistakes: [(&[&str], &str); 15] = [
-        (&["serve", "--model", "thread", "--loops", "2"], "--model epoll or mio"),
+    let mistakes: [(&[&str], &str); 21] = [
+        (&["serve", "--model", "thread", "--loops", "2"], "--model epoll, mio or uring"),
+        (&["serve", "--model", "uring", "--loops", "0"], "1..=1024"),
+        (&["serve", "--model", "mio", "--accept", "reuse-port"], "--loops 2 or more"),
+        (
+            &["serve", "--model", "poll", "--accept", "reuse-port"],
+            "--accept is not for poll; it goes with --model epoll, mio or uring",
+        ),
+        (&["serve", "--model", "mio", "--accept", "nearest"], "round-robin|least-loaded"),
+        (&["serve", "--model", "mio", "--threads", "2"], "it goes with --model pool"),
+        (&["serve", "--model", "pool", "--threads", "0"], "'--threads <N>': 0 is not in 1.."),
         (&["serve", "--model", "kqueue"], "poll, epoll, mio"),
         (&["serve", "--model", "epoll:both"], "level, edge"),
         (
@@ -327,6 +336,80 @@ fn a_comparison_shows_who_would_wait() {
     let results: Results = serde_json::from_str(&std::fs::read_to_string(&out).unwrap()).unwrap();
     for cell in results.cells.iter().filter(|cell| cell.scenario == "short") {
         assert!(matches!(&cell.outcome, Outcome::Measured(_)), "{cell:?}");
+    }
+}
+
+#[test]
+fn a_comparison_shows_the_share_of_each_loop() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("results.json");
+    let mut models = "mio,mio:loops=3,mio:loops=3:least-loaded".to_owned();
+    if cfg!(target_os = "linux") {
+        models += ",mio:loops=3:reuse-port";
+    }
+    let output = Command::new(env!("CARGO_BIN_EXE_polyloop"))
+        .args(["compare", "--models", &models, "--scenarios", "active,short", "--connections", "6"])
+        .args(["--rounds", "1", "--duration", "20ms", "--warmup", "5ms", "--out"])
+        .arg(&out)
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
+    let told = text.replace('\n', " ");
+    assert!(told.contains("Connections by loop, over all rounds: active/mio:loops=3: 2, 2, 2; "));
+    let results: Results = serde_json::from_str(&std::fs::read_to_string(&out).unwrap()).unwrap();
+    for row in &results.summary {
+        let place = format!("{}/{}", row.scenario, row.contestant);
+        let all: u64 = row.loops.iter().sum();
+        match (row.contestant.contains("loops"), row.scenario.as_str()) {
+            (false, _) => assert!(row.loops.is_empty(), "{place}"),
+            (true, "active") => assert_eq!((row.loops.len(), all), (3, 6), "{place}: {row:?}"),
+            // Those of the warm-up are not among the requests.
+            (true, _) => assert!(row.loops.len() == 3 && all >= row.requests, "{place}: {row:?}"),
+        }
+        assert_eq!(told.contains(&format!("{place}: ")), !row.loops.is_empty(), "{text}");
+        // However the load falls, nobody is left out by one who looks for the least loaded.
+        assert!(!place.ends_with("least-loaded") || !row.loops.contains(&0), "{row:?}");
+    }
+}
+
+#[test]
+#[cfg(unix)]
+fn an_interrupted_server_tells_the_share_of_each_loop() {
+    let policies = ["round-robin", "least-loaded", "reuse-port"];
+    for policy in &policies[..if cfg!(target_os = "linux") { 3 } else { 2 }] {
+        let mut server = Command::new(env!("CARGO_BIN_EXE_polyloop"))
+            .args(["serve", "--listen", "127.0.0.1:0", "--loops", "2", "--accept", policy])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(server.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let address = line.trim().strip_prefix("listening on ").unwrap();
+        let clients: Vec<_> = (0..6)
+            .map(|_| {
+                let mut client = TcpStream::connect(address).unwrap();
+                client.write_all(b"?").unwrap();
+                client.read_exact(&mut [0]).unwrap();
+                client
+            })
+            .collect();
+        let sent = Command::new("kill").args(["-INT", &server.id().to_string()]).status().unwrap();
+        assert!(sent.success());
+        let output = server.wait_with_output().unwrap();
+        drop(clients);
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(130), "{text}");
+        let last = text.lines().last().unwrap();
+        let told = last.strip_prefix("polyloop: 6 connections served, by loop: ").unwrap();
+        let shares: Vec<u64> = told.split(", ").map(|share| share.parse().unwrap()).collect();
+        match *policy {
+            "reuse-port" => assert_eq!((shares.len(), shares.iter().sum()), (2, 6), "{text}"),
+            _ => assert_eq!(shares, [3, 3], "{policy}: {text}"),
+        }
     }
 }
 

@@ -37,6 +37,14 @@ fn servers(protocol: Builtin) -> impl Iterator<Item = (Model, Serving)> {
     })
 }
 
+/// A server of datagrams of each model that this system has and that serves any.
+fn datagram_servers() -> impl Iterator<Item = (Model, Serving)> {
+    let serve = Model::ALL.iter().filter(|model| model.serves_datagrams().is_ok());
+    serve.filter_map(|&model| {
+        Some((model, Serving::start(&["--model", model.name(), "--transport", "udp"])?))
+    })
+}
+
 /// How many connections a client may hold with a server of `model`.
 fn connections(model: Model) -> usize {
     model.connections_at_once(&Options::default()).map_or(8, |most| most.min(8))
@@ -164,14 +172,24 @@ fn wrk() {
     }
 }
 
-#[test]
-fn python() {
+/// Runs a client of `tests/clients` against each of the servers.
+fn python(client: &str, servers: impl Iterator<Item = (Model, Serving)>) {
     if !installed("python3", &["--version"]) {
         return;
     }
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/clients/tcp.py");
-    for (model, server) in servers(Builtin::Line) {
-        let text = printed("python3", &[script, "127.0.0.1", &server.port()], "");
+    let script = format!("{}/tests/clients/{client}", env!("CARGO_MANIFEST_DIR"));
+    for (model, server) in servers {
+        let text = printed("python3", &[&script, "127.0.0.1", &server.port()], "");
         assert_eq!(text, "all exchanges were right\n", "{model}");
     }
+}
+
+#[test]
+fn python_with_streams() {
+    python("tcp.py", servers(Builtin::Line));
+}
+
+#[test]
+fn python_with_datagrams() {
+    python("udp.py", datagram_servers());
 }

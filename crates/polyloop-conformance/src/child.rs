@@ -1,29 +1,39 @@
-//! A process of its own for a scenario that changes what belongs to the whole process.
+//! A process of its own for a scenario: one that changes what belongs to the whole process, or one
+//! that is expected to hang.
 
 use std::env;
 use std::process::{Command, Stdio};
+#[cfg(unix)]
 use std::thread;
-
-use rustix::process::{getrlimit, setrlimit, Resource, Rlimit};
 
 /// Set in the process that runs the scenario itself.
 const CHILD: &str = "POLYLOOP_CONFORMANCE_CHILD";
 
-/// Runs `scenario` in a process of its own: the test starts itself again, with nothing but this one
-/// test. It has to run on a thread that is called as the test is.
+/// Whether this process is the one of a single scenario.
+pub(crate) fn is_here() -> bool {
+    env::var_os(CHILD).is_some()
+}
+
+/// This program again, with nothing but the test called `name`.
+pub(crate) fn of_test(name: &str) -> Command {
+    let test = env::current_exe().expect("a test knows where it is");
+    let mut command = Command::new(test);
+    command
+        .args(["--exact", name, "--nocapture", "--test-threads=1"])
+        .env(CHILD, "1")
+        .stdin(Stdio::null());
+    command
+}
+
+/// Runs `scenario` in a process of its own. It has to run on a thread that is called as the test is.
+#[cfg(unix)]
 pub(crate) fn in_a_process_of_its_own(scenario: impl FnOnce()) {
-    if env::var_os(CHILD).is_some() {
+    if is_here() {
         return scenario();
     }
     let thread = thread::current();
     let name = thread.name().expect("a scenario's thread has the name of its test");
-    let test = env::current_exe().expect("a test knows where it is");
-    let child = Command::new(test)
-        .args(["--exact", name, "--nocapture", "--test-threads=1"])
-        .env(CHILD, "1")
-        .stdin(Stdio::null())
-        .output()
-        .expect("the test can be started");
+    let child = of_test(name).output().expect("the test can be started");
     let said = String::from_utf8_lossy(&child.stdout);
     let complained = String::from_utf8_lossy(&child.stderr);
     assert!(child.status.success(), "{}\n{said}\n{complained}", child.status);
@@ -31,7 +41,10 @@ pub(crate) fn in_a_process_of_its_own(scenario: impl FnOnce()) {
 }
 
 /// Makes room for descriptors past every `FD_SETSIZE` that there is.
+#[cfg(unix)]
 pub(crate) fn make_room_for_high_descriptors() {
+    use rustix::process::{getrlimit, setrlimit, Resource, Rlimit};
+
     const ENOUGH: u64 = 1200;
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     if current.is_some_and(|current| current < ENOUGH) {

@@ -15,7 +15,10 @@ test_model!(poll: Model::Poll);
 test_model!(epoll: Model::Epoll);
 test_model!(mio: Model::Mio);
 test_model!(uring: Model::Uring);
+test_model!(select_unlimited: Model::Select, "unlimited");
+test_model!(epoll_edge: Model::Epoll, "edge");
 test_model!(mio_with_loops: Model::Mio, "loops=3");
+test_model!(uring_with_loops: Model::Uring, "loops=2");
 
 /// A model without a line above would be tested by nobody.
 #[test]

@@ -9,8 +9,8 @@ use std::time::Duration;
 use mio::{event, Registry};
 use polyloop::datagram::{DatagramSocket, Inbox, Outbox};
 use polyloop::{
-    Address, Backend, BorrowedSource, Caps, Config, Events, Interest, Peer, Protocol, ServerHandle,
-    Source, ToAddresses, Token, Trigger, Waker,
+    AcceptPolicy, Address, Backend, BorrowedSource, Caps, Config, Events, Interest, Peer, Protocol,
+    ServerGroup, ServerHandle, Source, ToAddresses, Token, Trigger, Waker,
 };
 
 /// epoll, which this system does not have: there is never one of these.
@@ -86,6 +86,24 @@ impl<F> UringServer<F> {
     pub fn bind<P: Protocol>(_: impl ToAddresses, _: Config, _: F) -> io::Result<UringServer<F>>
     where
         F: Fn(&Peer) -> P,
+    {
+        check_uring().map(|()| unreachable!("there is none"))
+    }
+
+    /// Says that this system has no io_uring.
+    ///
+    /// # Errors
+    ///
+    /// `Unsupported`, always.
+    pub fn bind_loops<P: Protocol + 'static>(
+        _: impl ToAddresses,
+        _: Config,
+        _: usize,
+        _: AcceptPolicy,
+        _: F,
+    ) -> io::Result<ServerGroup>
+    where
+        F: Fn(&Peer) -> P + Send + Sync + 'static,
     {
         check_uring().map(|()| unreachable!("there is none"))
     }

@@ -46,8 +46,8 @@ use std::io;
 use std::str::FromStr;
 
 use polyloop::{
-    Address, Backend, Config, MioBackend, Peer, Protocol, Server, ServerHandle, ToAddresses,
-    Trigger,
+    Address, Backend, Config, MioBackend, Peer, Protocol, Server, ServerGroup, ServerHandle,
+    ToAddresses, Trigger,
 };
 use polyloop_linux::{EpollBackend, UringServer};
 use polyloop_select::{PollBackend, SelectBackend};
@@ -142,11 +142,12 @@ impl Model {
     #[must_use]
     pub fn settings(self) -> &'static str {
         match self {
-            Model::Process | Model::Thread | Model::Uring => "",
+            Model::Process | Model::Thread => "",
             Model::Pool => "threads=8, batches",
             Model::Select => "unlimited, batches",
             Model::Epoll => "level, edge, loops=2, round-robin, least-loaded, reuse-port, batches",
             Model::Mio => "loops=2, round-robin, least-loaded, reuse-port, batches",
+            Model::Uring => "loops=2, round-robin, least-loaded, reuse-port",
             Model::Iterative | Model::Spin | Model::Poll => "batches",
         }
     }
@@ -154,7 +155,7 @@ impl Model {
     /// Whether it can have several loops.
     #[must_use]
     pub fn has_loops(self) -> bool {
-        matches!(self, Model::Epoll | Model::Mio)
+        matches!(self, Model::Epoll | Model::Mio | Model::Uring)
     }
 
     /// Looks whether this system has the model.
@@ -208,6 +209,12 @@ impl Model {
             Model::Poll => on_loop(PollBackend::new()?, addresses, options.config, factory),
             Model::Epoll => on_loops(|| EpollBackend::new(trigger), addresses, &options, factory),
             Model::Mio => on_loops(MioBackend::new, addresses, &options, factory),
+            Model::Uring if options.loops.get() > 1 => {
+                let Options { config, loops, accept, .. } = options;
+                let server =
+                    UringServer::bind_loops(addresses, config, loops.get(), accept, factory)?;
+                Ok(several(server))
+            }
             Model::Uring => {
                 let server = UringServer::bind(addresses, options.config, factory)?;
                 let (addresses, handle) = (server.addresses().to_vec(), server.handle());
@@ -270,9 +277,13 @@ where
         return on_loop(backend()?, addresses, config, factory);
     }
     let server = Server::builder().listen(addresses).config(config);
-    let server = server.build_loops(loops, options.accept, backend, factory)?;
+    Ok(several(server.build_loops(loops, options.accept, backend, factory)?))
+}
+
+/// A server with several loops.
+fn several(server: ServerGroup) -> BoundServer {
     let (addresses, handle) = (server.addresses().to_vec(), server.handle());
-    Ok(BoundServer::new(addresses, handle, move || server.run()))
+    BoundServer::new(addresses, handle, move || server.run())
 }
 
 impl fmt::Display for Model {

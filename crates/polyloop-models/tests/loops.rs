@@ -11,6 +11,53 @@ use std::time::{Duration, Instant};
 use polyloop::{AcceptPolicy, Address, Config, Connection, Counts, Handle, Protocol, ServerHandle};
 use polyloop_models::{Model, Options};
 
+/// The tests of every model that can have several loops.
+macro_rules! test_loops {
+    ($($(#[$cfg:meta])* $test:ident)*) => {
+        test_loops! { @ mio Model::Mio; $($(#[$cfg])* $test)* }
+        test_loops! { @ epoll Model::Epoll; $($(#[$cfg])* $test)* }
+        test_loops! { @ uring Model::Uring; $($(#[$cfg])* $test)* }
+    };
+    (@ $name:ident $model:expr; $($(#[$cfg:meta])* $test:ident)*) => {
+        mod $name {
+            use polyloop_models::Model;
+            $(
+                $(#[$cfg])*
+                #[test]
+                fn $test() {
+                    match $model.check() {
+                        Ok(()) => super::$test($model),
+                        Err(missing) => println!("not run: {missing}"),
+                    }
+                }
+            )*
+        }
+    };
+}
+
+test_loops! {
+    in_turn_each_loop_has_its_share
+    the_least_loaded_loop_is_the_next_one
+    the_limit_is_that_of_all_loops_together
+    a_drain_reaches_every_loop_and_loses_nobody
+    a_handle_reaches_a_connection_of_another_loop
+    a_panic_on_one_loop_ends_all
+    a_stop_ends_a_drain_that_the_first_loop_is_done_with
+    #[cfg(target_os = "linux")]
+    loops_on_one_port_serve_all_together
+    #[cfg(not(target_os = "linux"))]
+    loops_on_one_port_are_refused
+}
+
+/// A model that is not among them would be tested by nobody.
+#[test]
+fn every_model_with_loops_is_tested() {
+    let here = include_str!("loops.rs");
+    for model in Model::ALL.iter().filter(|model| model.has_loops()) {
+        assert!(here.contains(&format!("{{ @ {model} Model::")), "no line for {model}");
+    }
+}
+
 struct Echo;
 
 impl Protocol for Echo {
@@ -35,10 +82,11 @@ struct Served {
 }
 
 fn serve<P: Protocol + 'static>(
+    model: Model,
     options: Options,
     make: impl Fn() -> P + Send + Sync + 'static,
 ) -> Served {
-    let server = Model::Mio.bind("127.0.0.1:0", options, move |_peer| make()).unwrap();
+    let server = model.bind("127.0.0.1:0", options, move |_peer| make()).unwrap();
     let (address, handle) = (server.addresses()[0].clone(), server.handle());
     Served { address, handle, running: thread::spawn(move || server.run().unwrap()) }
 }
@@ -76,18 +124,16 @@ fn exchange(client: &mut TcpStream) {
     client.read_exact(&mut [0; 9]).unwrap();
 }
 
-#[test]
-fn in_turn_each_loop_has_its_share() {
-    let served = serve(options(3, AcceptPolicy::RoundRobin), || Echo);
+fn in_turn_each_loop_has_its_share(model: Model) {
+    let served = serve(model, options(3, AcceptPolicy::RoundRobin), || Echo);
     let clients: Vec<_> = (0..30).map(|_| served.client()).collect();
     assert_eq!(served.opened(), [10, 10, 10]);
     drop(clients);
     served.stop();
 }
 
-#[test]
-fn the_least_loaded_loop_is_the_next_one() {
-    let served = serve(options(3, AcceptPolicy::LeastLoaded), || Echo);
+fn the_least_loaded_loop_is_the_next_one(model: Model) {
+    let served = serve(model, options(3, AcceptPolicy::LeastLoaded), || Echo);
     let mut clients: Vec<_> = (0..9).map(|_| served.client()).collect();
     assert_eq!(served.opened(), [3, 3, 3]);
     // The third, sixth and ninth are the last loop's; it is the least loaded when they have gone.
@@ -101,9 +147,8 @@ fn the_least_loaded_loop_is_the_next_one() {
 }
 
 #[cfg(target_os = "linux")]
-#[test]
-fn loops_on_one_port_serve_all_together() {
-    let served = serve(options(3, AcceptPolicy::ReusePort), || Echo);
+fn loops_on_one_port_serve_all_together(model: Model) {
+    let served = serve(model, options(3, AcceptPolicy::ReusePort), || Echo);
     let clients: Vec<_> = (0..60).map(|_| served.client()).collect();
     let opened = served.opened();
     assert_eq!(opened.iter().sum::<u64>(), 60);
@@ -114,22 +159,20 @@ fn loops_on_one_port_serve_all_together() {
 }
 
 #[cfg(not(target_os = "linux"))]
-#[test]
-fn loops_on_one_port_are_refused() {
+fn loops_on_one_port_are_refused(model: Model) {
     let options = options(2, AcceptPolicy::ReusePort);
-    let error = Model::Mio.bind("127.0.0.1:0", options, |_peer| Echo).unwrap_err();
+    let error = model.bind("127.0.0.1:0", options, |_peer| Echo).unwrap_err();
     assert_eq!(error.kind(), std::io::ErrorKind::Unsupported);
 }
 
-#[test]
-fn the_limit_is_that_of_all_loops_together() {
+fn the_limit_is_that_of_all_loops_together(model: Model) {
     for accept in [AcceptPolicy::RoundRobin, AcceptPolicy::LeastLoaded, AcceptPolicy::ReusePort] {
         if accept == AcceptPolicy::ReusePort && cfg!(not(target_os = "linux")) {
             continue;
         }
         let mut options = options(3, accept);
         options.config.max_connections = Some(4);
-        let served = serve(options, || Echo);
+        let served = serve(model, options, || Echo);
         let mut first: Vec<_> = (0..4).map(|_| served.client()).collect();
         let mut waiting: Vec<_> =
             (0..8).map(|_| TcpStream::connect(&served.address).unwrap()).collect();
@@ -163,10 +206,9 @@ fn is_answered(client: &TcpStream) -> bool {
     answered
 }
 
-#[test]
-fn a_drain_reaches_every_loop_and_loses_nobody() {
+fn a_drain_reaches_every_loop_and_loses_nobody(model: Model) {
     for _ in 0..20 {
-        let served = serve(options(3, AcceptPolicy::RoundRobin), || Echo);
+        let served = serve(model, options(3, AcceptPolicy::RoundRobin), || Echo);
         // Whoever is connected has its request answered before the end.
         let mut clients: Vec<_> = (0..9).map(|_| served.client()).collect();
         for client in &mut clients {
@@ -200,11 +242,10 @@ impl Protocol for Member {
     }
 }
 
-#[test]
-fn a_handle_reaches_a_connection_of_another_loop() {
+fn a_handle_reaches_a_connection_of_another_loop(model: Model) {
     let everybody = Arc::default();
     let members = Arc::clone(&everybody);
-    let served = serve(options(3, AcceptPolicy::RoundRobin), move || Member {
+    let served = serve(model, options(3, AcceptPolicy::RoundRobin), move || Member {
         everybody: Arc::clone(&members),
     });
     let mut clients: Vec<_> =
@@ -225,9 +266,8 @@ fn a_handle_reaches_a_connection_of_another_loop() {
     served.stop();
 }
 
-#[test]
-fn a_panic_on_one_loop_ends_all() {
-    let served = serve(options(3, AcceptPolicy::RoundRobin), || Echo);
+fn a_panic_on_one_loop_ends_all(model: Model) {
+    let served = serve(model, options(3, AcceptPolicy::RoundRobin), || Echo);
     let mut clients: Vec<_> = (0..3).map(|_| served.client()).collect();
     clients[1].write_all(b"panic").unwrap();
     let panic = served.running.join().unwrap_err();
@@ -239,6 +279,38 @@ fn a_panic_on_one_loop_ends_all() {
         let ended = client.write_all(b"a request").and_then(|()| client.read_exact(&mut [0; 9]));
         ended.unwrap_err();
     }
+}
+
+/// Counts a request in when its last byte, a line feed, has come.
+struct Lines;
+
+impl Protocol for Lines {
+    fn received(&mut self, connection: &mut Connection<'_>, input: &[u8]) -> usize {
+        let length = input.iter().rposition(|&byte| byte == b'\n').map_or(0, |end| end + 1);
+        connection.send(&input[..length]);
+        length
+    }
+}
+
+fn a_stop_ends_a_drain_that_the_first_loop_is_done_with(model: Model) {
+    let mut options = options(2, AcceptPolicy::RoundRobin);
+    options.config.drain = Duration::from_secs(3600);
+    let served = serve(model, options, || Lines);
+    let mut clients: Vec<_> =
+        (0..2).map(|_| TcpStream::connect(&served.address).unwrap()).collect();
+    for client in &mut clients {
+        client.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        client.write_all(b"line\nunfi").unwrap();
+        client.read_exact(&mut [0; 5]).unwrap();
+    }
+    served.wait_until(|loops| loops.iter().all(|counts| counts.opened == 1));
+    served.handle.drain();
+    // The first loop's connection finishes, and its loop with it; the second's does not.
+    clients[0].write_all(b"nished\n").unwrap();
+    let mut answer = Vec::new();
+    clients[0].read_to_end(&mut answer).unwrap();
+    assert_eq!(answer, b"unfinished\n");
+    served.stop();
 }
 
 #[test]

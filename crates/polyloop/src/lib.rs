@@ -90,7 +90,7 @@ pub mod driver {
     pub use crate::handle::{Control, Remote};
     pub use crate::machine::{Environment, Machine, Step};
     pub use crate::mailbox::Mailbox;
-    pub use crate::server::{Message, Remotes};
+    pub use crate::server::{Message, Place, Remotes, Run, Seat};
     pub use crate::starvation::Starvation;
     pub use crate::watchdog::Watchdog;
 }

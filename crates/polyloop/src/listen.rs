@@ -143,6 +143,7 @@ pub(crate) fn refused(address: &Address, error: &io::Error) -> io::Error {
             "; choose a directory that you may write to"
         }
         (io::ErrorKind::NotFound, _) => "; make the directory first",
+        (io::ErrorKind::InvalidInput, Address::Unix(_)) => "; choose a shorter path",
         (io::ErrorKind::AddrNotAvailable, _) => "; this machine does not have that address",
         _ => "",
     };
@@ -269,6 +270,12 @@ mod tests {
             drop(UnixListener::bind(&path).unwrap());
             assert!(path.exists());
             assert_eq!(listen(&address, 8).unwrap().address(), &address);
+        }
+
+        #[test]
+        fn a_path_that_no_socket_can_have_is_explained() {
+            let error = listen(&Address::Unix("x".repeat(200).into()), 8).unwrap_err().to_string();
+            assert!(error.ends_with("; choose a shorter path"), "{error}");
         }
 
         #[test]

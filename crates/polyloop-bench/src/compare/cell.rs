@@ -2,6 +2,7 @@
 //! server used between two moments at which no request was under way.
 
 use std::io::{Read, Write};
+use std::iter;
 use std::net::TcpStream;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -84,6 +85,10 @@ pub struct Measured {
     /// What the server counts of a connection is known only when that has ended.
     #[serde(default)]
     pub counts_late: bool,
+    /// How many of the load's connections, those of its warm-up included, each loop of the server
+    /// took; empty unless it has several.
+    #[serde(default)]
+    pub loops: Vec<u64>,
     /// Resident memory before any connection of the load, in bytes. One connection of our
     /// own had made a request by then, so that what a server allocates once is not shared
     /// out among the connections.
@@ -172,6 +177,7 @@ pub fn measure(
             return Err(who_waits(scenario.connections, at_once, &listening, &mut server));
         }
     }
+    let idle: Stats = server.ask("stats", PATIENCE)?;
     let before: Memory = server.ask("memory", PATIENCE)?;
 
     let mut arguments = words(&[
@@ -215,9 +221,11 @@ pub fn measure(
     Ok(Measured {
         load: *report,
         used: end.usage.since(&start.usage),
-        counted: end
-            .counters
-            .zip(start.counters)
+        loops: iter::zip(&end.counted.loops, &idle.counted.loops)
+            .map(|(end, idle)| end - idle)
+            .collect(),
+        counted: (end.counted.counters)
+            .zip(start.counted.counters)
             // Short connections have ended, but for those in hand at the start and at the end.
             .filter(|_| !listening.counts_late || scenario.short)
             .map(|(end, start)| counted(&end, &start)),

@@ -69,6 +69,7 @@ fn notes(results: &Results) -> Vec<String> {
     notes.extend(saturation(results));
     notes.extend(starvation(results));
     notes.extend(results.summary.iter().filter_map(trouble));
+    notes.extend(shares(results));
     if results.summary.iter().any(|row| row.rounds > 0 && row.system_calls.is_none()) {
         notes.push(
             "Calls are counted by the server itself; - is one that does not count.".to_owned(),
@@ -135,6 +136,16 @@ fn saturation(results: &Results) -> Option<String> {
          and latency are its own limit there and not the server's; CPU a request still holds.",
         units::percent(SATURATED),
     ))
+}
+
+/// Says how many connections each loop took, where there are several.
+fn shares(results: &Results) -> Option<String> {
+    let rows = results.summary.iter().filter(|row| !row.loops.is_empty());
+    let shares: Vec<String> = rows
+        .map(|row| format!("{}/{}: {}", row.scenario, row.contestant, units::each(&row.loops)))
+        .collect();
+    let list = shares.join("; ");
+    (!shares.is_empty()).then(|| format!("Connections by loop, over all rounds: {list}."))
 }
 
 /// Says which datagrams were lost. In a closed loop a client waits for each of these in vain, which

@@ -1,5 +1,7 @@
 //! What the rounds of a comparison come to: medians over rounds, and ratios paired within them.
 
+use std::iter;
+
 use serde::{Deserialize, Serialize};
 
 use super::cell::{Measured, Outcome};
@@ -41,6 +43,10 @@ pub struct Row {
     pub load_utilisation: Option<f64>,
     /// Rounds in which the load generator was the limit.
     pub saturated: usize,
+    /// How many connections each loop of the server took, over all rounds; empty unless it has
+    /// several.
+    #[serde(default)]
+    pub loops: Vec<u64>,
     /// Requests that were answered, over all rounds.
     #[serde(default)]
     pub requests: u64,
@@ -133,6 +139,10 @@ fn condense(rounds: &[Option<&Outcome>]) -> Row {
             Outcome::Measured(measured) => {
                 row.rounds += 1;
                 row.saturated += usize::from(measured.load.saturated);
+                row.loops.resize(row.loops.len().max(measured.loops.len()), 0);
+                for (sum, taken) in iter::zip(&mut row.loops, &measured.loops) {
+                    *sum += taken;
+                }
                 row.requests += measured.load.requests;
                 let losses = measured.load.losses.unwrap_or_default();
                 row.lost += losses.lost;

@@ -169,6 +169,7 @@ mod tests {
             },
             counted: Some(Counters::from([(SYSTEM_CALLS.to_owned(), 2_070_000)])),
             counts_late: false,
+            loops: Vec::new(),
             resident_before: Some(1_000_000),
             resident_connected: Some(27_400_000),
             connected: 1000,
@@ -286,6 +287,29 @@ mod tests {
         let text = draw(&results(&[("mio", &works), ("poll", &once)], 7));
         assert!(text.contains("active/poll: 1 of 7 rounds failed: out of luck."), "{text}");
         assert!(row(&text, "poll").ends_with("1.00 1.00-1.00 ="), "{text}");
+    }
+
+    #[test]
+    fn the_share_of_each_of_several_loops_is_told() {
+        let one = |_| measured(4000);
+        let by = |loops: Vec<u64>| match measured(4000) {
+            Outcome::Measured(mut measured) => {
+                measured.loops = loops;
+                Outcome::Measured(measured)
+            }
+            failed => failed,
+        };
+        let three = |round| by(vec![300, 1, u64::from(round)]);
+        let many = |_| by((1..=12).collect());
+        let results = results(&[("mio", &one), ("three", &three), ("many", &many)], 6);
+        let text = draw(&results).replace('\n', " ");
+        let told =
+            "Connections by loop, over all rounds: active/three: 1,800, 6, 15; active/many: 6 to \
+                    72 each; idle/three:";
+        assert!(text.contains(told), "{text}");
+        assert!(!text.contains("/mio:"), "{text}");
+        let row = &results.summary[0];
+        assert_eq!((row.contestant.as_str(), row.loops.len()), ("mio", 0));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::net::TcpStream;
 use std::os::fd::{AsFd, OwnedFd};
 
-use polyloop::driver::Starvation;
+use polyloop::driver::{Seat, Starvation};
 use polyloop::{Address, Listener, Peer, Protocol, Tick, TimerId, Token};
 use rustix::io::Errno;
 
@@ -23,6 +23,8 @@ pub(super) struct Listeners {
     /// There may be a listener to be armed.
     pub(super) wanted: bool,
     stopped: bool,
+    /// Of a loop that serves with others.
+    seat: Option<Seat>,
 }
 
 struct Listening {
@@ -32,7 +34,7 @@ struct Listening {
 }
 
 impl Listeners {
-    pub(super) fn new(listeners: Vec<Listener>) -> Listeners {
+    pub(super) fn new(listeners: Vec<Listener>, seat: Option<Seat>) -> Listeners {
         let armed = false;
         Listeners {
             listeners: listeners
@@ -44,6 +46,22 @@ impl Listeners {
             starvation: Starvation::default(),
             wanted: false,
             stopped: false,
+            seat,
+        }
+    }
+
+    /// A connection is gone, and its place under the limit is free.
+    pub(super) fn release(&mut self) {
+        match &self.seat {
+            Some(seat) => seat.release(),
+            None => self.wanted = true,
+        }
+    }
+
+    /// Tells the loops that serve with this one, if it was told first.
+    pub(super) fn pass_drain_on(&self) {
+        if let Some(seat) = &self.seat {
+            seat.pass_drain_on();
         }
     }
 
@@ -77,15 +95,15 @@ impl<P: Protocol, F: Fn(&Peer) -> P> Driver<F, P> {
     pub(super) fn listen(&mut self) {
         self.listeners.wanted = false;
         let limit = self.config.max_connections;
-        while self.has_room() {
+        while !self.listeners.early.is_empty() && self.reserve() {
             let Some((stream, peer)) = self.listeners.early.pop_front() else { break };
-            self.open(stream, peer);
+            self.take_in(stream, peer);
         }
         if self.listeners.stopped || self.listeners.resting.is_some() {
             return;
         }
         if !self.has_room() {
-            log::debug!("{} connections are open, which is the limit", self.open);
+            log::debug!("as many connections are open as may be");
             return;
         }
         for (index, listening) in self.listeners.listeners.iter_mut().enumerate() {
@@ -98,7 +116,24 @@ impl<P: Protocol, F: Fn(&Peer) -> P> Driver<F, P> {
     }
 
     fn has_room(&self) -> bool {
-        self.config.max_connections.map_or(true, |limit| self.open < limit)
+        let taken = self.listeners.seat.as_ref().map_or(self.open, Seat::taken);
+        self.config.max_connections.map_or(true, |limit| taken < limit)
+    }
+
+    /// Takes a place under the limit of connections; false if there is none.
+    fn reserve(&self) -> bool {
+        match &self.listeners.seat {
+            Some(seat) => seat.reserve(),
+            None => self.has_room(),
+        }
+    }
+
+    /// Opens a connection that was accepted and has a place, here or on the loop whose turn it is.
+    fn take_in(&mut self, stream: TcpStream, peer: Peer) {
+        let Some(seat) = &mut self.listeners.seat else { return self.open(stream, peer) };
+        if let Some((stream, peer)) = seat.hand_out(mio::net::TcpStream::from_std(stream), peer) {
+            self.open(stream.into(), peer);
+        }
     }
 
     #[cold]
@@ -125,8 +160,8 @@ impl<P: Protocol, F: Fn(&Peer) -> P> Driver<F, P> {
                         }
                     }
                 };
-                if self.has_room() {
-                    self.open(stream, peer);
+                if self.reserve() {
+                    self.take_in(stream, peer);
                 } else {
                     self.listeners.early.push_back((stream, peer));
                 }

@@ -13,8 +13,9 @@ use rustix::io::Errno;
 
 use super::accept::Listeners;
 use super::link::{Driven, Link, Receive, Shared, Still};
-use super::ring::{Completion, Flight, Input, Ring, MAX_INDEX};
+use super::ring::{Completion, Flight, Input, MAX_INDEX};
 use super::wake::WakeUp;
+use super::Opened;
 
 /// A turn that took longer is worth a warning.
 const SLOW: Duration = Duration::from_millis(100);
@@ -52,14 +53,13 @@ enum Entry<P> {
 
 impl<F, P> Driver<F, P> {
     pub(super) fn new(
-        ring: Ring,
+        opened: Opened,
+        remotes: Arc<Remotes>,
         listeners: Listeners,
         config: Config,
         factory: F,
-        remotes: Arc<Remotes>,
-        mailbox: Mailbox<Message>,
-        wake_up: WakeUp,
     ) -> Driver<F, P> {
+        let Opened { ring, mailbox, wake_up } = opened;
         Driver {
             shared: Shared {
                 ring,
@@ -90,6 +90,14 @@ impl<F, P> Driver<F, P> {
 
 impl<P: Protocol, F: Fn(&Peer) -> P> Driver<F, P> {
     pub(super) fn run(mut self) -> io::Result<()> {
+        let ran = self.turns();
+        if ran.is_err() {
+            self.close_all(Closed::Stopped);
+        }
+        ran
+    }
+
+    fn turns(&mut self) -> io::Result<()> {
         self.shared.ring.enable()?;
         self.shared.ring.watch(self.wake_up.as_fd());
         self.listen();
@@ -315,7 +323,7 @@ impl<P: Protocol, F: Fn(&Peer) -> P> Driver<F, P> {
     pub(super) fn open(&mut self, stream: TcpStream, peer: Peer) {
         let token = self.free.pop().unwrap_or_else(|| Token::new(self.entries.len(), 0));
         if token.index() > MAX_INDEX {
-            return; // more connections than any system has descriptors
+            return self.listeners.release(); // more connections than any system has descriptors
         }
         log::debug!("{token}: opened by {peer}");
         let protocol = (self.factory)(&peer);
@@ -363,8 +371,8 @@ impl<P: Protocol, F: Fn(&Peer) -> P> Driver<F, P> {
         self.open -= 1;
         if self.shared.draining {
             self.stopped |= self.open == 0;
-        } else if self.config.max_connections.is_some() {
-            self.listeners.wanted = true;
+        } else {
+            self.listeners.release();
         }
     }
 
@@ -403,6 +411,7 @@ impl<P: Protocol, F: Fn(&Peer) -> P> Driver<F, P> {
             return;
         }
         self.listeners.stop(&mut self.shared.ring);
+        self.listeners.pass_drain_on();
         if self.open == 0 {
             self.stopped = true;
             return;

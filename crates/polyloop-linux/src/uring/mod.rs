@@ -27,10 +27,14 @@ mod wake;
 use std::fmt;
 use std::fs;
 use std::io;
+use std::iter;
 use std::sync::Arc;
 
-use polyloop::driver::{Mailbox, Remotes};
-use polyloop::{listen, Address, Config, Peer, Protocol, ServerHandle, ToAddresses};
+use polyloop::driver::{Mailbox, Message, Place, Remotes};
+use polyloop::{
+    listen, AcceptPolicy, Address, Config, Listener, Peer, Protocol, ServerGroup, ServerHandle,
+    ToAddresses,
+};
 use rustix::io::Errno;
 
 use accept::Listeners;
@@ -68,17 +72,28 @@ use wake::WakeUp;
 pub struct UringServer<F> {
     addresses: Vec<Address>,
     handle: ServerHandle,
-    parts: Parts<F>,
-}
-
-struct Parts<F> {
-    ring: Ring,
-    listeners: Vec<polyloop::Listener>,
+    opened: Opened,
+    remotes: Arc<Remotes>,
+    listeners: Vec<Listener>,
     config: Config,
     factory: F,
-    remotes: Arc<Remotes>,
-    mailbox: Mailbox<polyloop::driver::Message>,
+}
+
+/// A loop that does not know yet what it serves.
+struct Opened {
+    ring: Ring,
+    mailbox: Mailbox<Message>,
     wake_up: WakeUp,
+}
+
+impl Opened {
+    fn new() -> io::Result<(Opened, Arc<Remotes>)> {
+        let ring = open_ring()?;
+        let wake_up = WakeUp::new()?;
+        let mailbox = Mailbox::new(wake_up.waker());
+        let remotes = Remotes::new(mailbox.sender(), Arc::default());
+        Ok((Opened { ring, mailbox, wake_up }, remotes))
+    }
 }
 
 impl<F> UringServer<F> {
@@ -96,22 +111,45 @@ impl<F> UringServer<F> {
     where
         F: Fn(&Peer) -> P,
     {
-        let addresses = addresses.to_addresses()?;
-        if addresses.is_empty() {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "no address to listen on"));
-        }
-        let ring = open_ring()?;
-        let wake_up = WakeUp::new()?;
-        let mailbox = Mailbox::new(wake_up.waker());
-        let remotes = Remotes::new(mailbox.sender(), Arc::default());
+        let addresses = some(addresses)?;
+        let (opened, remotes) = Opened::new()?;
         let listeners: Vec<_> = addresses
             .iter()
             .map(|address| listen(address, config.backlog))
             .collect::<io::Result<_>>()?;
         let addresses = listeners.iter().map(|listener| listener.address().clone()).collect();
         let handle = ServerHandle::new(Arc::clone(&remotes) as _);
-        let parts = Parts { ring, listeners, config, factory, remotes, mailbox, wake_up };
-        Ok(UringServer { addresses, handle, parts })
+        Ok(UringServer { addresses, handle, opened, remotes, listeners, config, factory })
+    }
+
+    /// As [`bind`](UringServer::bind), with so many loops, each with a ring and a thread of its own.
+    ///
+    /// The limit of connections is that of all loops together.
+    ///
+    /// # Errors
+    ///
+    /// As there; `InvalidInput` for no loop at all; `Unsupported` where an address can't be shared
+    /// as the [`AcceptPolicy`] has it.
+    pub fn bind_loops<P: Protocol + 'static>(
+        addresses: impl ToAddresses,
+        config: Config,
+        loops: usize,
+        policy: AcceptPolicy,
+        factory: F,
+    ) -> io::Result<ServerGroup>
+    where
+        F: Fn(&Peer) -> P + Send + Sync + 'static,
+    {
+        let addresses = some(addresses)?;
+        let opened = iter::repeat_with(Opened::new).take(loops).collect::<io::Result<Vec<_>>>()?;
+        let factory = Arc::new(factory);
+        ServerGroup::new(addresses, &config, policy, opened, |place| {
+            let Place { opened, remotes, listeners, seat } = place;
+            let listeners = Listeners::new(listeners, Some(seat));
+            let (config, factory) = (config.clone(), Arc::clone(&factory));
+            let make = move |peer: &Peer| factory(peer);
+            Ok(Box::new(move || Driver::new(opened, remotes, listeners, config, make).run()))
+        })
     }
 
     /// Where it listens, with the ports that the system chose.
@@ -135,9 +173,8 @@ impl<F> UringServer<F> {
     where
         F: Fn(&Peer) -> P,
     {
-        let Parts { ring, listeners, config, factory, remotes, mailbox, wake_up } = self.parts;
-        let listeners = Listeners::new(listeners);
-        Driver::new(ring, listeners, config, factory, remotes, mailbox, wake_up).run()
+        let UringServer { opened, remotes, listeners, config, factory, .. } = self;
+        Driver::new(opened, remotes, Listeners::new(listeners, None), config, factory).run()
     }
 }
 
@@ -145,6 +182,14 @@ impl<F> fmt::Debug for UringServer<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("UringServer").field("addresses", &self.addresses).finish_non_exhaustive()
     }
+}
+
+fn some(addresses: impl ToAddresses) -> io::Result<Vec<Address>> {
+    let addresses = addresses.to_addresses()?;
+    if addresses.is_empty() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "no address to listen on"));
+    }
+    Ok(addresses)
 }
 
 /// Looks whether this system has what a [`UringServer`] needs.

@@ -234,7 +234,8 @@ impl<P: Protocol, F: Fn(&Peer) -> P> Connections<F, P> {
         }
     }
 
-    fn close_all<B: Backend>(&mut self, context: &mut Context<B>, reason: Closed) {
+    /// Closes everything and ends the loop.
+    pub(super) fn close_all<B: Backend>(&mut self, context: &mut Context<B>, reason: Closed) {
         self.stop_listening(context);
         let tokens: Vec<Token> = self.entries.tokens().collect();
         for token in tokens {
@@ -252,7 +253,7 @@ impl<P: Protocol, F: Fn(&Peer) -> P> Connections<F, P> {
         let listeners = self.shared.listeners.first().copied();
         self.stop_listening(context);
         if let Some(seat) = &self.shared.seat {
-            seat.pass_on(&|| Message::Drain);
+            seat.pass_drain_on();
         }
         if self.shared.open == 0 {
             return context.stop();
@@ -357,12 +358,7 @@ impl<B: Backend, P: Protocol, F: Fn(&Peer) -> P> Handler<B> for Connections<F, P
             Message::Adopt(stream, peer) => self.adopt(context, stream, peer),
             Message::Room => self.listen_again(context),
             Message::Drain => self.drain(context),
-            Message::Stop => {
-                if let Some(seat) = &self.shared.seat {
-                    seat.pass_on(&|| Message::Stop);
-                }
-                self.close_all(context, Closed::Stopped);
-            }
+            Message::Stop => self.close_all(context, Closed::Stopped),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::iter;
 use std::panic;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::Arc;
@@ -9,12 +10,11 @@ use std::thread;
 
 use mio::net::TcpStream;
 
-use super::{assemble, parts, Message, Server, ServerBuilder, Unset};
+use super::{assemble, parts, Message, Remotes, ServerBuilder, Unset};
 use crate::handle::Control;
 use crate::listen::listen_beside;
 use crate::{
-    listen, Address, Backend, Counters, Counts, EventLoop, Listener, Peer, Protocol, Sender,
-    ServerHandle,
+    listen, Address, Backend, Config, Counts, EventLoop, Listener, Peer, Protocol, ServerHandle,
 };
 
 /// Which of a server's loops takes a connection.
@@ -60,28 +60,75 @@ impl ServerBuilder<Unset> {
         P: Protocol + 'static,
         F: Fn(&Peer) -> P + Send + Sync + 'static,
     {
-        if loops == 0 {
+        let (addresses, config) = parts(self.addresses, self.config)?;
+        let open = || {
+            let event_loop = EventLoop::<B, Message>::new(backend()?);
+            let counters = Arc::clone(event_loop.counters());
+            let remotes = Remotes::new(event_loop.sender(), counters);
+            Ok((event_loop, remotes))
+        };
+        let opened = iter::repeat_with(open).take(loops).collect::<io::Result<Vec<_>>>()?;
+        let factory = Arc::new(factory);
+        ServerGroup::new(addresses, &config, policy, opened, |place| {
+            let Place { opened, remotes, listeners, seat } = place;
+            let factory = Arc::clone(&factory);
+            let make = move |peer: &Peer| factory(peer);
+            let server = assemble(opened, remotes, config.clone(), make, listeners, Some(seat))?;
+            Ok(Box::new(move || server.run()))
+        })
+    }
+}
+
+/// Serves with one of the loops until that ends.
+pub type Run = Box<dyn FnOnce() -> io::Result<()> + Send>;
+
+/// A loop of a server that has several: what it is to serve from.
+#[derive(Debug)]
+pub struct Place<L> {
+    /// What was opened for it.
+    pub opened: L,
+    /// How it is reached.
+    pub remotes: Arc<Remotes>,
+    /// Where it accepts; nowhere, if another loop accepts for it.
+    pub listeners: Vec<Listener>,
+    /// How it shares connections, and their limit, with the others.
+    pub seat: Seat,
+}
+
+/// A server with several loops, which listens already.
+pub struct ServerGroup {
+    addresses: Vec<Address>,
+    runs: Vec<Run>,
+    group: Arc<Group>,
+}
+
+impl ServerGroup {
+    /// Listens, and makes one server of several loops of any kind: `opened` are the loops, each
+    /// with how it is reached, and `run` makes of each what serves.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput` for no loop at all; an address can't be listened on; `Unsupported` where the
+    /// system has no such [`AcceptPolicy`]; what `run` says.
+    pub fn new<L>(
+        addresses: Vec<Address>,
+        config: &Config,
+        policy: AcceptPolicy,
+        opened: Vec<(L, Arc<Remotes>)>,
+        mut run: impl FnMut(Place<L>) -> io::Result<Run>,
+    ) -> io::Result<ServerGroup> {
+        if opened.is_empty() {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "a server needs a loop"));
         }
-        let (addresses, config) = parts(self.addresses, self.config)?;
-        let event_loops = (0..loops)
-            .map(|_| backend().map(EventLoop::new))
-            .collect::<io::Result<Vec<EventLoop<B, Message>>>>()?;
-        let members = event_loops.iter().map(|event_loop| Member {
-            sender: event_loop.sender(),
-            counters: Arc::clone(event_loop.counters()),
-        });
         let group = Arc::new(Group {
-            members: members.collect(),
+            members: opened.iter().map(|(_, remotes)| Arc::clone(remotes)).collect(),
             limit: config.max_connections,
             taken: AtomicUsize::new(0),
             policy,
         });
-
-        let factory = Arc::new(factory);
         let mut bound = addresses;
-        let mut servers = Vec::with_capacity(loops);
-        for (index, event_loop) in event_loops.into_iter().enumerate() {
+        let mut runs = Vec::with_capacity(opened.len());
+        for (index, (opened, remotes)) in opened.into_iter().enumerate() {
             let listeners: Vec<Listener> = match (policy, index) {
                 (AcceptPolicy::ReusePort, _) => bound
                     .iter()
@@ -96,29 +143,13 @@ impl ServerBuilder<Unset> {
             if index == 0 {
                 bound = listeners.iter().map(|listener| listener.address().clone()).collect();
             }
-            let seat = Seat { group: Arc::clone(&group), index, given: vec![0; loops], next: 0 };
-            let factory = Arc::clone(&factory);
-            let make = move |peer: &Peer| factory(peer);
-            servers.push(assemble(event_loop, config.clone(), make, listeners, Some(seat))?);
+            let given = vec![0; group.members.len()];
+            let seat = Seat { group: Arc::clone(&group), index, given, next: 0 };
+            runs.push(run(Place { opened, remotes, listeners, seat })?);
         }
-        let runs = servers.into_iter().map(|server| {
-            let run: Run = Box::new(move || Server::run(server));
-            run
-        });
-        Ok(ServerGroup { addresses: bound, runs: runs.collect(), group })
+        Ok(ServerGroup { addresses: bound, runs, group })
     }
-}
 
-type Run = Box<dyn FnOnce() -> io::Result<()> + Send>;
-
-/// A server with several loops, which listens already.
-pub struct ServerGroup {
-    addresses: Vec<Address>,
-    runs: Vec<Run>,
-    group: Arc<Group>,
-}
-
-impl ServerGroup {
     /// Where it listens, with the ports that the system chose.
     #[must_use]
     pub fn addresses(&self) -> &[Address] {
@@ -206,7 +237,7 @@ impl Drop for EndAll {
 
 /// What the loops of a server share.
 pub(super) struct Group {
-    members: Vec<Member>,
+    members: Vec<Arc<Remotes>>,
     limit: Option<usize>,
     /// Connections of all loops, those among them that are on their way to one: what the limit
     /// counts.
@@ -214,17 +245,10 @@ pub(super) struct Group {
     policy: AcceptPolicy,
 }
 
-/// How a loop is reached.
-struct Member {
-    sender: Sender<Message>,
-    counters: Arc<Counters>,
-}
-
 impl Group {
     fn tell(&self, index: usize, message: Message) {
-        // A loop that is gone has closed everything; a connection that was on its way there is
-        // closed with the message.
-        let _ = self.members[index].sender.send(message);
+        // A connection that was on its way to a loop that is gone is closed with the message.
+        self.members[index].tell(message);
     }
 
     fn tell_all(&self, message: &dyn Fn() -> Message) {
@@ -252,14 +276,15 @@ impl Group {
     }
 }
 
-/// A drain and a stop go by way of the first loop, behind the connections that it has handed out.
 impl Control for Group {
+    /// By way of the first loop, behind the connections that it has handed out.
     fn drain(&self) {
         self.tell(0, Message::Drain);
     }
 
+    /// To each of them: in a drain the first may have ended, and others not.
     fn stop(&self) {
-        self.tell(0, Message::Stop);
+        self.tell_all(&|| Message::Stop);
     }
 
     fn counts(&self) -> Counts {
@@ -267,12 +292,12 @@ impl Control for Group {
     }
 
     fn loops(&self) -> Vec<Counts> {
-        self.members.iter().map(|member| member.counters.snapshot()).collect()
+        self.members.iter().map(|member| member.counters().snapshot()).collect()
     }
 }
 
-/// A loop's place in its group.
-pub(super) struct Seat {
+/// What a loop shares with the others of its server.
+pub struct Seat {
     group: Arc<Group>,
     index: usize,
     /// Connections handed to each loop.
@@ -282,30 +307,37 @@ pub(super) struct Seat {
 }
 
 impl Seat {
-    pub(super) fn reserve(&self) -> bool {
+    /// Takes a place under the limit that all loops share, for a connection that is to be
+    /// [handed out](Seat::hand_out); false if there is none, and the loop hears of it with
+    /// [`Message::Room`] when there is.
+    #[must_use]
+    pub fn reserve(&self) -> bool {
         self.group.reserve()
     }
 
-    pub(super) fn release(&self) {
+    /// Gives a place back: a connection is closed, wherever it was accepted, or never came to be.
+    pub fn release(&self) {
         self.group.release();
     }
 
     /// Connections of all loops.
-    pub(super) fn taken(&self) -> usize {
+    #[must_use]
+    pub fn taken(&self) -> usize {
         self.group.taken.load(Ordering::Acquire)
     }
 
-    /// Passes on to the other loops what the first was told.
-    pub(super) fn pass_on(&self, message: &dyn Fn() -> Message) {
+    /// Tells the other loops to drain, if this is the one that was told.
+    pub fn pass_drain_on(&self) {
         if self.index == 0 {
             for index in 1..self.group.members.len() {
-                self.group.tell(index, message());
+                self.group.tell(index, Message::Drain);
             }
         }
     }
 
-    /// Hands a connection to the loop whose turn it is; `None` if it was handed to another loop.
-    pub(super) fn hand_out(&mut self, stream: TcpStream, peer: Peer) -> Option<(TcpStream, Peer)> {
+    /// Hands a connection to the loop whose turn it is; `None` if that is another one, which gets it
+    /// with [`Message::Adopt`].
+    pub fn hand_out(&mut self, stream: TcpStream, peer: Peer) -> Option<(TcpStream, Peer)> {
         let index = match self.group.policy {
             AcceptPolicy::ReusePort => self.index,
             AcceptPolicy::RoundRobin => {
@@ -326,8 +358,14 @@ impl Seat {
     fn least_loaded(&self) -> usize {
         // What was handed out and has not arrived counts as well.
         let open = |index: &usize| {
-            self.given[*index].wrapping_sub(self.group.members[*index].counters.closed.get())
+            self.given[*index].wrapping_sub(self.group.members[*index].counters().closed.get())
         };
         (0..self.given.len()).min_by_key(open).unwrap_or(self.index)
+    }
+}
+
+impl fmt::Debug for Seat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Seat").field("index", &self.index).finish_non_exhaustive()
     }
 }

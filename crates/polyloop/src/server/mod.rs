@@ -11,12 +11,11 @@ use std::sync::Arc;
 
 use crate::handle::{Control, Remote};
 use crate::{
-    listen, Address, Backend, Config, Counters, Counts, EventLoop, Handle, Listener, MioBackend,
-    Peer, Protocol, Sender, ServerHandle, ToAddresses, Token,
+    listen, Address, Backend, Closed, Config, Counters, Counts, EventLoop, Handle, Listener,
+    MioBackend, Peer, Protocol, Sender, ServerHandle, ToAddresses, Token,
 };
 use connections::Connections;
-use group::Seat;
-pub use group::{AcceptPolicy, ServerGroup};
+pub use group::{AcceptPolicy, Place, Run, Seat, ServerGroup};
 use mio::net::TcpStream;
 
 /// A server of stream sockets, TCP and Unix-domain: one [`Protocol`] for each connection, on one [`EventLoop`].
@@ -157,7 +156,9 @@ impl<B: IntoBackend> ServerBuilder<B> {
         let (addresses, config) = parts(self.addresses, self.config)?;
         let listeners = addresses.iter().map(|address| listen(address, config.backlog));
         let listeners = listeners.collect::<io::Result<_>>()?;
-        assemble(EventLoop::new(backend), config, factory, listeners, None)
+        let event_loop = EventLoop::new(backend);
+        let remotes = Remotes::new(event_loop.sender(), Arc::clone(event_loop.counters()));
+        assemble(event_loop, remotes, config, factory, listeners, None)
     }
 }
 
@@ -175,15 +176,15 @@ fn parts(
 /// Puts a server together: a loop that may have a seat among others, with or without listeners.
 fn assemble<B: Backend, P: Protocol, F: Fn(&Peer) -> P>(
     mut event_loop: EventLoop<B, Message>,
+    remotes: Arc<Remotes>,
     config: Config,
     factory: F,
     listeners: Vec<Listener>,
     seat: Option<Seat>,
 ) -> io::Result<Server<B, F, P>> {
-    let remote = Remotes::new(event_loop.sender(), Arc::clone(event_loop.counters()));
-    let handle = ServerHandle::new(remote.clone());
+    let handle = ServerHandle::new(remotes.clone());
     let addresses = listeners.iter().map(|listener| listener.address().clone()).collect();
-    let mut connections = Connections::new(config, factory, remote, seat);
+    let mut connections = Connections::new(config, factory, remotes, seat);
     for listener in listeners {
         connections.add_listener(event_loop.context(), listener)?;
     }
@@ -207,9 +208,14 @@ impl<B: Backend, P: Protocol, F: Fn(&Peer) -> P> Server<B, F, P> {
     ///
     /// # Errors
     ///
-    /// What the backend says. What goes wrong with one connection ends that connection only.
+    /// What the backend says; all connections are closed then. What goes wrong with one connection
+    /// ends that connection only.
     pub fn run(mut self) -> io::Result<()> {
-        self.event_loop.run(&mut self.connections)
+        let ran = self.event_loop.run(&mut self.connections);
+        if ran.is_err() {
+            self.connections.close_all(self.event_loop.context(), Closed::Stopped);
+        }
+        ran
     }
 }
 
