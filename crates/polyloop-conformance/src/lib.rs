@@ -24,9 +24,11 @@ use std::io;
 
 pub mod atlas;
 pub mod backend;
+#[cfg(feature = "models")]
 pub mod datagram;
 pub mod event_loop;
 pub mod exceptions;
+#[cfg(feature = "models")]
 pub mod protocol;
 #[cfg(unix)]
 pub mod unix;

@@ -90,6 +90,14 @@ impl<F, P> Driver<F, P> {
 
 impl<P: Protocol, F: Fn(&Peer) -> P> Driver<F, P> {
     pub(super) fn run(mut self) -> io::Result<()> {
+        let ran = self.turns();
+        if ran.is_err() {
+            self.close_all(Closed::Stopped);
+        }
+        ran
+    }
+
+    fn turns(&mut self) -> io::Result<()> {
         self.shared.ring.enable()?;
         self.shared.ring.watch(self.wake_up.as_fd());
         self.listen();

@@ -234,7 +234,8 @@ impl<P: Protocol, F: Fn(&Peer) -> P> Connections<F, P> {
         }
     }
 
-    fn close_all<B: Backend>(&mut self, context: &mut Context<B>, reason: Closed) {
+    /// Closes everything and ends the loop.
+    pub(super) fn close_all<B: Backend>(&mut self, context: &mut Context<B>, reason: Closed) {
         self.stop_listening(context);
         let tokens: Vec<Token> = self.entries.tokens().collect();
         for token in tokens {

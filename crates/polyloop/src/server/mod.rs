@@ -11,8 +11,8 @@ use std::sync::Arc;
 
 use crate::handle::{Control, Remote};
 use crate::{
-    listen, Address, Backend, Config, Counters, Counts, EventLoop, Handle, Listener, MioBackend,
-    Peer, Protocol, Sender, ServerHandle, ToAddresses, Token,
+    listen, Address, Backend, Closed, Config, Counters, Counts, EventLoop, Handle, Listener,
+    MioBackend, Peer, Protocol, Sender, ServerHandle, ToAddresses, Token,
 };
 use connections::Connections;
 pub use group::{AcceptPolicy, Place, Run, Seat, ServerGroup};
@@ -208,9 +208,14 @@ impl<B: Backend, P: Protocol, F: Fn(&Peer) -> P> Server<B, F, P> {
     ///
     /// # Errors
     ///
-    /// What the backend says. What goes wrong with one connection ends that connection only.
+    /// What the backend says; all connections are closed then. What goes wrong with one connection
+    /// ends that connection only.
     pub fn run(mut self) -> io::Result<()> {
-        self.event_loop.run(&mut self.connections)
+        let ran = self.event_loop.run(&mut self.connections);
+        if ran.is_err() {
+            self.connections.close_all(self.event_loop.context(), Closed::Stopped);
+        }
+        ran
     }
 }
 

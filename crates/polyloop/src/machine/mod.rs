@@ -6,15 +6,18 @@
 
 use std::io;
 
+use self::output::Queue;
 use crate::{
     Closed, Config, Connection, Handle, Interest, Peer, Protocol, Tick, TimerId, Timers, Token,
 };
+
+mod output;
 
 /// The state of one connection: small while it is idle, since it holds buffers only for what the
 /// protocol left unused and for what the kernel did not take.
 #[derive(Debug)]
 pub struct Machine {
-    /// What is kept for a connection that is in the middle of something; [`REST`] and [`QUEUE`]
+    /// What is kept for a connection that is in the middle of something; [`UNUSED`] and [`QUEUE`]
     /// say of what.
     held: Option<Box<Held>>,
     /// When a byte last moved.
@@ -28,24 +31,14 @@ pub struct Machine {
 
 #[derive(Debug)]
 struct Held {
-    rest: Rest,
+    unused: Unused,
     queue: Queue,
 }
 
 /// Input that the protocol left unused.
 #[derive(Debug)]
-struct Rest {
+struct Unused {
     bytes: Vec<u8>,
-    since: Tick,
-}
-
-/// Output that the kernel did not take.
-#[derive(Debug)]
-struct Queue {
-    bytes: Vec<u8>,
-    /// How much of `bytes` is written.
-    written: usize,
-    /// When the kernel last took something, of what flies before it as well.
     since: Tick,
 }
 
@@ -62,13 +55,13 @@ const ABORT: u16 = 1 << 4;
 /// The protocol wants no input.
 const PAUSED: u16 = 1 << 5;
 /// What was left unused is to be shown again.
-const SHOW_REST: u16 = 1 << 6;
+const SHOW_UNUSED: u16 = 1 << 6;
 /// The output rose above the high-water mark and the protocol has not been told of its fall.
 const ABOVE_HIGH: u16 = 1 << 7;
 /// More input was left unused than is allowed.
 const INPUT_TOO_LONG: u16 = 1 << 8;
 /// Input is held that the protocol left unused,
-const REST: u16 = 1 << 9;
+const UNUSED: u16 = 1 << 9;
 /// or output that the kernel did not take: so no flag at all means that there is nothing to do.
 const QUEUE: u16 = 1 << 10;
 /// Output is with the kernel, which will tell how much of it it took.
@@ -180,7 +173,7 @@ impl Machine {
 
     pub(crate) fn resume(&mut self) {
         if self.is(PAUSED) {
-            self.flags = self.flags & !PAUSED | SHOW_REST;
+            self.flags = self.flags & !PAUSED | SHOW_UNUSED;
         }
     }
 
@@ -206,7 +199,7 @@ impl Machine {
     /// The driver has read `input`, which is not empty.
     pub fn received<P: Protocol>(connection: &mut Connection<'_>, protocol: &mut P, input: &[u8]) {
         connection.0.machine.active = connection.0.now;
-        if connection.0.machine.is(REST) {
+        if connection.0.machine.is(UNUSED) {
             return Machine::received_more(connection, protocol, input);
         }
         let used = protocol.received(connection, input);
@@ -216,16 +209,16 @@ impl Machine {
     #[cold]
     fn received_more<P: Protocol>(connection: &mut Connection<'_>, protocol: &mut P, input: &[u8]) {
         let now = connection.0.now;
-        let mut rest = connection.0.machine.take_rest(now);
-        rest.bytes.extend_from_slice(input);
-        let used = protocol.received(connection, &rest.bytes);
-        debug_assert!(used <= rest.bytes.len(), "{used} of {} bytes", rest.bytes.len());
-        if used < rest.bytes.len() {
+        let mut unused = connection.0.machine.take_unused(now);
+        unused.bytes.extend_from_slice(input);
+        let used = protocol.received(connection, &unused.bytes);
+        debug_assert!(used <= unused.bytes.len(), "{used} of {} bytes", unused.bytes.len());
+        if used < unused.bytes.len() {
             if used > 0 {
-                rest.bytes.drain(..used);
-                rest.since = now;
+                unused.bytes.drain(..used);
+                unused.since = now;
             }
-            Machine::put_back(connection, rest);
+            Machine::put_back(connection, unused);
         }
         connection.0.machine.let_go();
     }
@@ -233,42 +226,42 @@ impl Machine {
     /// The protocol has used so many bytes of `input`: all of them in most cases.
     pub fn keep(connection: &mut Connection<'_>, input: &[u8], used: usize) {
         debug_assert!(used <= input.len(), "a protocol used {used} of {} bytes", input.len());
-        let unused = input.get(used..).unwrap_or(&[]);
-        if !unused.is_empty() {
-            let rest = Rest { bytes: unused.to_vec(), since: connection.0.now };
-            Machine::put_back(connection, rest);
+        let bytes = input.get(used..).unwrap_or(&[]);
+        if !bytes.is_empty() {
+            let unused = Unused { bytes: bytes.to_vec(), since: connection.0.now };
+            Machine::put_back(connection, unused);
         }
     }
 
-    fn put_back(connection: &mut Connection<'_>, rest: Rest) {
+    fn put_back(connection: &mut Connection<'_>, unused: Unused) {
         let machine = &mut *connection.0.machine;
         if machine.is(CLOSE | ABORT) {
             return; // the protocol will see no more of it
         }
-        machine.flags |= REST;
-        if rest.bytes.len() > connection.0.config.max_input {
+        machine.flags |= UNUSED;
+        if unused.bytes.len() > connection.0.config.max_input {
             machine.flags |= INPUT_TOO_LONG;
         }
-        machine.hold(connection.0.now).rest = rest;
+        machine.hold(connection.0.now).unused = unused;
     }
 
-    fn take_rest(&mut self, now: Tick) -> Rest {
-        self.flags &= !REST;
-        std::mem::replace(&mut self.hold(now).rest, Rest { bytes: Vec::new(), since: now })
+    fn take_unused(&mut self, now: Tick) -> Unused {
+        self.flags &= !UNUSED;
+        std::mem::replace(&mut self.hold(now).unused, Unused { bytes: Vec::new(), since: now })
     }
 
     fn hold(&mut self, now: Tick) -> &mut Held {
         self.held.get_or_insert_with(|| {
             Box::new(Held {
-                rest: Rest { bytes: Vec::new(), since: now },
-                queue: Queue { bytes: Vec::new(), written: 0, since: now },
+                unused: Unused { bytes: Vec::new(), since: now },
+                queue: Queue::new(now),
             })
         })
     }
 
     /// Gives back the room of what is not held any more.
     fn let_go(&mut self) {
-        if !self.is(REST | QUEUE | FLIGHT) {
+        if !self.is(UNUSED | QUEUE | FLIGHT) {
             self.held = None;
         }
     }
@@ -344,7 +337,7 @@ impl Machine {
     /// Whether the protocol waits for something which is now the case.
     fn can_go_on(&self, config: &Config) -> bool {
         let fell = self.is(ABOVE_HIGH) && self.waiting() <= config.low_water;
-        let shows = self.is(SHOW_REST) && self.is(REST) && !self.is(PAUSED | ABOVE_HIGH);
+        let shows = self.is(SHOW_UNUSED) && self.is(UNUSED) && !self.is(PAUSED | ABOVE_HIGH);
         !self.is(CLOSE) && (fell || shows)
     }
 
@@ -355,165 +348,19 @@ impl Machine {
             return false;
         }
         if machine.is(ABOVE_HIGH) && machine.waiting() <= config.low_water {
-            machine.flags = machine.flags & !ABOVE_HIGH | SHOW_REST;
+            machine.flags = machine.flags & !ABOVE_HIGH | SHOW_UNUSED;
             protocol.drained(connection);
             return true;
         }
-        if machine.is(SHOW_REST) && !machine.is(PAUSED | ABOVE_HIGH) {
-            machine.flags &= !SHOW_REST;
-            if machine.is(REST) {
-                machine.hold(*now).rest.since = *now;
+        if machine.is(SHOW_UNUSED) && !machine.is(PAUSED | ABOVE_HIGH) {
+            machine.flags &= !SHOW_UNUSED;
+            if machine.is(UNUSED) {
+                machine.hold(*now).unused.since = *now;
                 Machine::received_more(connection, protocol, &[]);
                 return true;
             }
         }
         false
-    }
-
-    /// Writes the queue, then what was gathered; what the kernel does not take is the queue.
-    fn flush(
-        environment: &mut Environment<'_>,
-        write: &mut impl FnMut(&[u8]) -> io::Result<usize>,
-    ) -> Result<(), Closed> {
-        let Environment { machine, output, now, config, .. } = environment;
-        if !machine.is(QUEUE) {
-            let written = machine.write_all(output, *now, write)?;
-            if written == output.len() {
-                output.clear();
-                return Ok(());
-            }
-            machine.enqueue(output, written, *now);
-        } else {
-            machine.enqueue(output, 0, *now);
-            let bytes = std::mem::take(&mut machine.hold(*now).queue.bytes);
-            let from = machine.hold(*now).queue.written;
-            let written = machine.write_all(&bytes[from..], *now, write);
-            let queue = &mut machine.hold(*now).queue;
-            queue.bytes = bytes;
-            let written = written?;
-            queue.written += written;
-            if written > 0 {
-                queue.since = *now;
-            }
-            if queue.written == queue.bytes.len() {
-                *queue = Queue { bytes: Vec::new(), written: 0, since: *now };
-                machine.flags &= !QUEUE;
-                machine.let_go();
-                return Ok(());
-            }
-            queue.tidy();
-        }
-        if machine.waiting() > config.max_output {
-            return Err(Closed::OutputTooLong);
-        }
-        Ok(())
-    }
-
-    /// Launches the queue, then what was gathered, unless something flies already: it waits then.
-    fn launch(
-        environment: &mut Environment<'_>,
-        launch: &mut impl FnMut(&mut Vec<u8>),
-    ) -> Result<(), Closed> {
-        let Environment { machine, output, now, config, .. } = environment;
-        if !machine.is(QUEUE | FLIGHT) {
-            if !output.is_empty() {
-                machine.flies(output.len(), *now);
-                launch(output);
-            }
-            return Ok(());
-        }
-        if !output.is_empty() {
-            machine.enqueue(output, 0, *now);
-        }
-        if !machine.is(FLIGHT) {
-            let mut bytes = std::mem::take(&mut machine.hold(*now).queue.bytes);
-            machine.flags &= !QUEUE;
-            machine.flies(bytes.len(), *now);
-            launch(&mut bytes);
-        }
-        if machine.waiting() > config.max_output {
-            return Err(Closed::OutputTooLong);
-        }
-        Ok(())
-    }
-
-    /// The driver has launched so many bytes by itself: all that a steady connection sent.
-    #[inline]
-    pub fn flies(&mut self, count: usize, now: Tick) {
-        self.flags |= FLIGHT;
-        self.flying = u32::try_from(count).unwrap_or(u32::MAX);
-        if let Some(held) = &mut self.held {
-            held.queue.since = now;
-        }
-    }
-
-    /// The kernel has taken some of what flies, and `left` bytes are launched again; or all of it,
-    /// and nothing flies any more. To be settled then, unless it is steady.
-    #[inline]
-    pub fn landed(&mut self, left: usize, now: Tick) {
-        self.active = now;
-        self.flying = u32::try_from(left).unwrap_or(u32::MAX);
-        if left == 0 {
-            self.flags &= !FLIGHT;
-        }
-        if self.held.is_some() {
-            self.landed_before_more(now);
-        }
-    }
-
-    #[cold]
-    fn landed_before_more(&mut self, now: Tick) {
-        self.hold(now).queue.since = now;
-        self.let_go();
-    }
-
-    /// What flies was not taken at once: from now on the peer has the time that
-    /// [`Config::write`](crate::Config::write) gives it. To be settled.
-    pub fn stalls(&mut self, now: Tick) {
-        self.hold(now);
-    }
-
-    /// Writes until all is written or the kernel takes nothing more, and returns how much.
-    fn write_all(
-        &mut self,
-        bytes: &[u8],
-        now: Tick,
-        write: &mut impl FnMut(&[u8]) -> io::Result<usize>,
-    ) -> Result<usize, Closed> {
-        let mut written = 0;
-        while written < bytes.len() {
-            match write(&bytes[written..]) {
-                Ok(0) => return Err(Closed::Failed(io::ErrorKind::WriteZero)),
-                Ok(count) => written += count,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                Err(error) => return Err(Closed::from_error(&error)),
-            }
-            self.active = now;
-        }
-        Ok(written)
-    }
-
-    /// Moves what was gathered, but for what is `written`, to the end of the queue.
-    #[cold]
-    fn enqueue(&mut self, output: &mut Vec<u8>, written: usize, now: Tick) {
-        let fresh = !self.is(QUEUE | FLIGHT);
-        self.flags |= QUEUE;
-        let queue = &mut self.hold(now).queue;
-        if fresh {
-            queue.since = now;
-        }
-        queue.bytes.extend_from_slice(&output[written..]);
-        output.clear();
-    }
-
-    /// Bytes that the kernel has not taken.
-    #[inline]
-    pub(crate) fn waiting(&self) -> usize {
-        if !self.is(QUEUE | FLIGHT) {
-            return 0;
-        }
-        let queue = self.held.as_ref().filter(|_| self.is(QUEUE)).map(|held| &held.queue);
-        queue.map_or(0, |queue| queue.bytes.len() - queue.written) + self.flying as usize
     }
 
     /// What is to be done when there is nothing to write at the moment.
@@ -558,7 +405,7 @@ impl Machine {
         !self.is(QUEUE | FLIGHT)
     }
 
-    /// Whether there is nothing to do but to wait for input: no flag, no rest, no output.
+    /// Whether there is nothing to do but to wait for input: no flag, no unused input, no output.
     #[inline]
     #[must_use]
     pub fn is_steady(&self) -> bool {
@@ -574,7 +421,7 @@ impl Machine {
     /// Whether the connection is in the middle of nothing.
     #[must_use]
     pub fn is_quiet(&self) -> bool {
-        !self.is(REST | QUEUE | FLIGHT | ABOVE_HIGH)
+        !self.is(UNUSED | QUEUE | FLIGHT | ABOVE_HIGH)
     }
 
     /// The next of the connection's deadlines, and what it is closed for if that passes.
@@ -583,22 +430,12 @@ impl Machine {
         let idle = config.idle.map(|idle| (self.active.after(idle), Closed::Idle));
         let held = self.held.as_ref();
         // A message that the protocol itself holds up is not the peer's fault.
-        let rest = held.filter(|_| self.is(REST) && self.interest().is_readable());
-        let read = rest.zip(config.read);
-        let read = read.map(|(held, read)| (held.rest.since.after(read), Closed::ReadTimeout));
+        let unused = held.filter(|_| self.is(UNUSED) && self.interest().is_readable());
+        let read = unused.zip(config.read);
+        let read = read.map(|(held, read)| (held.unused.since.after(read), Closed::ReadTimeout));
         let output = held.filter(|_| !self.is_flushed()).zip(config.write);
         let write =
             output.map(|(held, write)| (held.queue.since.after(write), Closed::WriteTimeout));
         [idle, read, write].into_iter().flatten().min_by_key(|(deadline, _)| *deadline)
-    }
-}
-
-impl Queue {
-    /// Drops what is written, if that is most of it.
-    fn tidy(&mut self) {
-        if self.written > self.bytes.len() / 2 {
-            self.bytes.drain(..self.written);
-            self.written = 0;
-        }
     }
 }

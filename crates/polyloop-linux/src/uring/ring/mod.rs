@@ -13,20 +13,23 @@
 //! - Descriptors are numbers to the kernel. An operation that was asked for and not submitted yet
 //!   names one, so a socket is closed by the ring, [after](Ring::close) what was asked for before.
 
-use std::alloc::{alloc_zeroed, dealloc, handle_alloc_error, Layout};
 use std::collections::VecDeque;
 use std::io;
 use std::mem;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
-use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
-use io_uring::types::{BufRingEntry, CancelBuilder, Fd, SubmitArgs, Timespec};
+use io_uring::types::{CancelBuilder, Fd, SubmitArgs, Timespec};
 use io_uring::{cqueue, opcode, squeue, EnterFlags, IoUring, Probe};
 use polyloop::Token;
 use rustix::event::PollFlags;
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags};
+
+mod buffers;
+
+use self::buffers::Buffers;
+pub(super) use self::buffers::Input;
 
 /// Operations that fit into one submission. What is more waits in a queue of our own.
 const SUBMISSIONS: u32 = if cfg!(test) { 4 } else { 1024 };
@@ -62,12 +65,6 @@ pub(super) enum Completion {
     Woken { more: bool },
     /// There was nothing to cancel, or no way to.
     NotCancelled { token: Token },
-}
-
-/// A buffer with input, which is the caller's until it is given back.
-pub(super) struct Input {
-    id: u16,
-    length: usize,
 }
 
 /// Output on its way, by number.
@@ -127,7 +124,7 @@ impl Ring {
         // SAFETY: the ring of buffers is in memory of its own, of the size that is said, and lives
         // until the ring is closed: `Ring` drops `io` first, or leaks the memory.
         unsafe {
-            let ring = buffers.ring as u64;
+            let ring = buffers.address();
             io.submitter().register_buf_ring_with_flags(ring, Buffers::COUNT, GROUP, 0)?;
         }
         Ok(Ring {
@@ -507,106 +504,4 @@ impl Drop for Ring {
 fn name(token: Token) -> u64 {
     debug_assert!(token.index() <= MAX_INDEX, "{token} leaves no room for the kind");
     usize::from(token) as u64
-}
-
-/// Buffers that the kernel chooses from, and the ring in which they are given to it.
-struct Buffers {
-    memory: *mut u8,
-    ring: *mut BufRingEntry,
-    /// Where the next one is given.
-    tail: u16,
-}
-
-// SAFETY: the memory belongs to the value alone; who has the value has both.
-unsafe impl Send for Buffers {}
-
-impl Buffers {
-    /// A power of two, as the kernel asks for. A turn handles about twenty completions before it
-    /// gives their buffers back, more if many connections send much; who finds none asks again.
-    const COUNT: u16 = if cfg!(test) { 2 } else { 256 };
-    const LENGTH: usize = if cfg!(test) { 64 } else { 16 * 1024 };
-    /// A cache line more than the length: small messages, which use the first line of each buffer,
-    /// would else share a few sets of the cache.
-    const STRIDE: usize = Buffers::LENGTH + 64;
-    const PAGE: usize = 4096;
-
-    fn layouts() -> (Layout, Layout) {
-        let count = usize::from(Buffers::COUNT);
-        let memory = Layout::from_size_align(count * Buffers::STRIDE, Buffers::PAGE);
-        let ring = Layout::from_size_align(count * mem::size_of::<BufRingEntry>(), Buffers::PAGE);
-        (memory.expect("a few megabytes"), ring.expect("a few kilobytes"))
-    }
-
-    fn new() -> Buffers {
-        let allocate = |layout| {
-            // SAFETY: neither of the two is of size zero.
-            let memory = unsafe { alloc_zeroed(layout) };
-            if memory.is_null() {
-                handle_alloc_error(layout);
-            }
-            memory
-        };
-        let (memory, ring) = Buffers::layouts();
-        let (memory, ring) = (allocate(memory), allocate(ring).cast());
-        let mut buffers = Buffers { memory, ring, tail: 0 };
-        for id in 0..Buffers::COUNT {
-            buffers.provide(id);
-        }
-        buffers
-    }
-
-    /// Where a buffer begins.
-    #[inline]
-    fn start(&self, id: u16) -> *mut u8 {
-        let index = usize::from(id % Buffers::COUNT);
-        // SAFETY: the index is that of one of the buffers, all of which are in one allocation.
-        unsafe { self.memory.add(index * Buffers::STRIDE) }
-    }
-
-    /// Gives a buffer to the kernel.
-    #[inline]
-    fn provide(&mut self, id: u16) {
-        let start = self.start(id);
-        let place = usize::from(self.tail % Buffers::COUNT);
-        // SAFETY: the place is one of the ring's, and the kernel does not look at it before the tail
-        // has passed it: as many buffers as there are places can't overtake each other.
-        let entry = unsafe { &mut *self.ring.add(place) };
-        entry.set_addr(start as u64);
-        entry.set_len(Buffers::LENGTH as u32);
-        entry.set_bid(id);
-        self.tail = self.tail.wrapping_add(1);
-        // SAFETY: the tail is in an unused field of the first entry, aligned, and written by nobody
-        // else.
-        let tail = unsafe { &*BufRingEntry::tail(self.ring).cast::<AtomicU16>() };
-        // The kernel is to see the entry if it sees the tail.
-        tail.store(self.tail, Ordering::Release);
-    }
-
-    #[inline]
-    fn bytes(&self, input: &Input) -> &[u8] {
-        // SAFETY: the kernel has filled so many bytes of the buffer, which has at least as many, all
-        // of them initialized, and has no claim to it until `provide`, for which the `Input` is used
-        // up.
-        unsafe { std::slice::from_raw_parts(self.start(input.id), input.length) }
-    }
-
-    /// Keeps the memory for ever.
-    fn leak(&mut self) {
-        self.memory = std::ptr::null_mut();
-    }
-}
-
-impl Drop for Buffers {
-    fn drop(&mut self) {
-        if self.memory.is_null() {
-            return;
-        }
-        let (memory, ring) = Buffers::layouts();
-        // SAFETY: both were allocated with these layouts. The kernel is done with them: the ring
-        // that they were registered with is closed, and had nothing in flight.
-        unsafe {
-            dealloc(self.memory, memory);
-            dealloc(self.ring.cast(), ring);
-        }
-    }
 }
