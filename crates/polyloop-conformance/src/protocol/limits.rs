@@ -2,8 +2,9 @@
 
 use std::thread;
 
-use polyloop::{Closed, Config};
+use polyloop::{Closed, Config, Connection, Protocol};
 
+use super::client::pattern;
 use super::protocols::{Echo, Lines};
 use super::Scene;
 
@@ -28,6 +29,83 @@ pub fn input_that_is_too_long_is_refused(scene: &Scene) {
     let mut another = served.connect();
     another.exchange(&longest.repeat(10));
     drop(another);
+    served.stop();
+}
+
+/// What a server may hold of input that was left unused, for a client that sends much more: more
+/// than one read takes.
+const LITTLE: usize = 70_000;
+
+/// A protocol that uses a little of its input at a time, and asks to be shown the rest, is not
+/// shown more before it has: a client that asks on and on is answered, not refused.
+pub fn more_requests_than_may_be_left_unused(scene: &Scene) {
+    const REQUEST: usize = 50;
+    const REQUESTS: usize = 8000;
+
+    struct OneAtATime;
+
+    impl Protocol for OneAtATime {
+        fn received(&mut self, connection: &mut Connection<'_>, input: &[u8]) -> usize {
+            let Some(request) = input.get(..REQUEST) else { return 0 };
+            connection.send(request);
+            connection.pause();
+            connection.resume();
+            REQUEST
+        }
+    }
+
+    let config = Config { max_input: LITTLE, ..Config::default() };
+    let served = scene.serve_within(config, || OneAtATime);
+    let mut client = served.connect();
+    let requests = pattern(REQUESTS * REQUEST);
+    let mut writer = client.split();
+    let sent = requests.clone();
+    let writing = thread::spawn(move || writer.send_at_once(&sent));
+    client.expect(&requests);
+    writing.join().expect("the server takes it all in the end");
+    client.exchange(&requests[..REQUEST]);
+    drop(client);
+    let counts = served.stop();
+    if counts.reposts > 0 {
+        // The connection has its share of a turn, and the others have theirs.
+        let (share, turns) = (REQUESTS as u64 / counts.turns, counts.turns);
+        assert!(share <= 64, "{REQUESTS} requests were answered in {turns} turns");
+    }
+}
+
+/// A protocol stops using its input while its output waits; what came before the server stopped
+/// reading is no reason to refuse a client.
+pub fn requests_that_came_before_the_water_rose(scene: &Scene) {
+    struct Careful;
+
+    impl Protocol for Careful {
+        fn received(&mut self, connection: &mut Connection<'_>, input: &[u8]) -> usize {
+            let mut used = 0;
+            for request in input.chunks(100) {
+                if connection.is_above_high_water() {
+                    break;
+                }
+                connection.send(request);
+                used += request.len();
+            }
+            used
+        }
+    }
+
+    let config =
+        Config { max_input: LITTLE, high_water: 20_000, low_water: 5_000, ..Config::default() };
+    // All that the system takes has come before the server looks.
+    let served = scene.bind(config, || Careful);
+    let mut client = served.connect();
+    let requests = pattern(400_000);
+    let mut writer = client.split();
+    let sent = requests.clone();
+    let writing = thread::spawn(move || writer.send_at_once(&sent));
+    let served = served.run();
+    client.expect(&requests);
+    writing.join().expect("the server takes it all in the end");
+    client.exchange(b"another");
+    drop(client);
     served.stop();
 }
 

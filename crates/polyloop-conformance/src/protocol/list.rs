@@ -26,6 +26,8 @@ macro_rules! with_protocol_scenarios {
                 reading_rests_above_high_water
                 a_client_that_does_not_read_is_not_read_from
                 a_stream_without_end_starves_nobody
+                more_requests_than_may_be_left_unused
+                requests_that_came_before_the_water_rose
 
                 half_close_from_the_client
                 half_close_with_much_to_be_answered

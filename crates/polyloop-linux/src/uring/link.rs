@@ -25,6 +25,8 @@ pub(super) struct Link<P> {
     pub(super) steady: bool,
     /// Input that came although nobody wanted it any more.
     unwanted: Option<Box<Unwanted>>,
+    /// It is among the reposts.
+    reposted: bool,
 }
 
 /// What the kernel does about a connection's input.
@@ -43,6 +45,8 @@ pub(super) enum Receive {
 #[derive(Default)]
 struct Unwanted {
     bytes: Vec<u8>,
+    /// How much of it the protocol was shown since.
+    shown: usize,
     /// What came after the bytes.
     end: Option<Result<(), Errno>>,
 }
@@ -88,6 +92,7 @@ impl<P> Link<P> {
             flight: None,
             steady: false,
             unwanted: None,
+            reposted: false,
         }
     }
 }
@@ -170,17 +175,26 @@ impl<P: Protocol> Driven<'_, P> {
 
     /// The connection has more to do.
     pub(super) fn go_on(&mut self) -> Still {
+        self.link.reposted = false;
         if self.link.machine.interest().is_readable() {
-            if let Some(unwanted) = self.link.unwanted.take() {
-                if !unwanted.bytes.is_empty() {
+            if let Some(mut unwanted) = self.link.unwanted.take() {
+                // No more at a time than the kernel hands over: the protocol may stop after each.
+                while unwanted.shown < unwanted.bytes.len()
+                    && self.link.machine.interest().is_readable()
+                {
+                    let left = &unwanted.bytes[unwanted.shown..];
+                    let piece = &left[..left.len().min(Input::LONGEST)];
                     self.tell(|connection, protocol, _| {
-                        Machine::received(connection, protocol, &unwanted.bytes);
+                        Machine::received(connection, protocol, piece);
                     });
+                    unwanted.shown += piece.len();
                 }
-                if let Some(end) = unwanted.end {
+                if unwanted.shown < unwanted.bytes.len() {
+                    self.link.unwanted = Some(unwanted);
+                } else if let Some(end) = unwanted.end {
                     if !self.link.machine.interest().is_readable() {
                         let end = Some(end);
-                        self.link.unwanted = Some(Box::new(Unwanted { bytes: Vec::new(), end }));
+                        self.link.unwanted = Some(Box::new(Unwanted { end, ..Default::default() }));
                     } else if let Still::Ended(reason) = self.end(end) {
                         return Still::Ended(reason);
                     }
@@ -188,6 +202,14 @@ impl<P: Protocol> Driven<'_, P> {
             }
         }
         self.settle()
+    }
+
+    /// Lets the connection go on when others have had their turn.
+    fn repost(&mut self) {
+        if !self.link.reposted {
+            self.link.reposted = true;
+            self.shared.reposts.push(self.token);
+        }
     }
 
     /// The kernel has taken as much as it did of what was sent.
@@ -241,7 +263,7 @@ impl<P: Protocol> Driven<'_, P> {
         };
         match Machine::settle_in_flight(&mut environment.into(), protocol, launch) {
             Step::Wait => {}
-            Step::GoOn => self.shared.reposts.push(self.token),
+            Step::GoOn => self.repost(),
             Step::HalfClose => {
                 self.counters.other_calls.add(1);
                 // An error is that of a connection that is gone, which the receive tells.
@@ -274,7 +296,7 @@ impl<P: Protocol> Driven<'_, P> {
         }
         match self.link.receive {
             // What was received before comes first.
-            _ if wanted && self.link.unwanted.is_some() => self.shared.reposts.push(self.token),
+            _ if wanted && self.link.unwanted.is_some() => self.repost(),
             Receive::Not if wanted && parting => {
                 self.shared.ring.receive_at_once(self.link.stream.as_fd(), self.token);
                 self.link.receive = Receive::Once;

@@ -384,13 +384,15 @@ impl Machine {
         Step::Wait
     }
 
-    /// What the connection waits for: input unless it is at its end, paused or too far behind with
-    /// its output; room for output while output waits.
+    /// What the connection waits for: input unless it is at its end, paused, too far behind with
+    /// its output, or before its protocol was shown again what it asked for; room for output while
+    /// output waits.
     #[inline]
     #[must_use]
     pub fn interest(&self) -> Interest {
         let mut interest = Interest::NONE;
-        if !self.is(READ_ENDED | PAUSED | ABOVE_HIGH | CLOSE | ABORT) {
+        let shows = self.is(SHOW_UNUSED) && self.is(UNUSED);
+        if !self.is(READ_ENDED | PAUSED | ABOVE_HIGH | CLOSE | ABORT) && !shows {
             interest |= Interest::READABLE;
         }
         if !self.is_flushed() || self.is(ABOVE_HIGH) {

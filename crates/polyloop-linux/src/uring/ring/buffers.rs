@@ -12,6 +12,11 @@ pub(in super::super) struct Input {
     pub(super) length: usize,
 }
 
+impl Input {
+    /// As many bytes as there can be in one.
+    pub(in super::super) const LONGEST: usize = Buffers::LENGTH;
+}
+
 /// Buffers that the kernel chooses from, and the ring in which they are given to it.
 pub(super) struct Buffers {
     memory: *mut u8,
