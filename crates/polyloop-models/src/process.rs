@@ -225,6 +225,7 @@ impl<P: Protocol, F: Fn(&Peer) -> P> Server<F> {
                     continue;
                 }
             };
+            let parent = Pid::this();
             match fork::fork(&only_thread) {
                 Ok(Some(child)) => {
                     children.insert(child);
@@ -236,7 +237,7 @@ impl<P: Protocol, F: Fn(&Peer) -> P> Server<F> {
                 Ok(None) => {
                     signals.forget_children();
                     drop(attendant);
-                    self.be_child(stream, &peer);
+                    self.be_child(parent, stream, &peer);
                 }
                 Err(error) => starvation.nobody_to_serve("process", &error),
             }
@@ -328,11 +329,11 @@ impl<P: Protocol, F: Fn(&Peer) -> P> Server<F> {
     }
 
     /// Serves the connection, in a process that has nothing else.
-    fn be_child(self, stream: TcpStream, peer: &Peer) -> ! {
+    fn be_child(self, parent: Pid, stream: TcpStream, peer: &Peer) -> ! {
         let Server { listeners, config, factory, mailbox, shared } = self;
         drop((listeners, mailbox));
         let served = panic::catch_unwind(AssertUnwindSafe(|| {
-            end_with_parent()?;
+            end_with(parent)?;
             let service = Service::new(config, factory);
             let mut obeys = Ok(());
             service.serve_interruptibly(stream, peer, |interrupt| obeys = fork::obey(interrupt));
@@ -367,17 +368,24 @@ fn tell(children: &HashSet<Pid>, signal: Signal) {
 
 /// A server that is killed leaves no process behind.
 ///
+/// # Errors
+///
+/// The parent was killed before this was asked for.
+///
 /// # Portability
 ///
 /// Linux only; elsewhere the child of a parent that was killed ends with its connection.
 #[cfg(any(target_os = "linux", target_os = "android"))]
-fn end_with_parent() -> io::Result<()> {
+fn end_with(parent: Pid) -> io::Result<()> {
     nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?;
+    if Pid::parent() != parent {
+        return Err(io::Error::new(io::ErrorKind::Other, "the server was killed"));
+    }
     Ok(())
 }
 
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
-fn end_with_parent() -> io::Result<()> {
+fn end_with(_: Pid) -> io::Result<()> {
     Ok(())
 }
 
