@@ -92,6 +92,8 @@ fn an_open_loop_charges_a_stall_to_every_request_that_waited() {
     let ended = load(&server, "--rate 100 --duration 600ms --connections 1 --json");
     let report = report(&ended);
     assert!(report.missed_rate, "{report:?}");
+    // Half of them had to wait until after the end, and none is forgotten.
+    assert_eq!((report.requests, report.not_made), (60, 0), "{report:?}");
     // However busy the machine is, a request is due each 10 ms and is made after 20 more.
     let waited = report.latency.mean_ns - report.uncorrected.unwrap().mean_ns;
     let least = (report.requests - 1) as f64 / 2.0 * 10e6;
