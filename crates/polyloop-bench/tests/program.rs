@@ -139,20 +139,31 @@ fn a_server_that_is_silent_or_hangs_up_is_an_error() {
     let ended = load(&rude, "--requests 5 --connections 2");
     assert_eq!(ended.code, Some(1), "{ended:?}");
 
-    // One of two connections breaks after the request that opened it: the other goes on, and
-    // the report says so.
-    let half = Server::start_counting(|number, stream| {
-        if number == 0 {
-            common::echo_times(stream, 1);
-        } else {
-            echo(stream);
-        }
-    });
+    // The other connection goes on, and the report says so.
+    let half = Server::start_counting(one_breaks);
     let ended = load(&half, "--requests 50 --connections 2 --json");
     assert_eq!(ended.code, Some(0), "{ended:?}");
     let report = report(&ended);
     assert_eq!(report.errors.broken, 1, "{report:?}");
     assert!(report.requests >= 49, "{report:?}");
+}
+
+/// The first connection breaks after the request that opened it.
+fn one_breaks(number: u64, stream: common::Counted) {
+    match number {
+        0 => common::echo_times(stream, 1),
+        _ => echo(stream),
+    }
+}
+
+#[test]
+fn the_schedule_of_a_connection_that_failed_passes_without_it() {
+    let half = Server::start_counting(one_breaks);
+    let ended = load(&half, "--requests 20 --rate 1000 --connections 2 --json");
+    let report = report(&ended);
+    assert_eq!((report.requests, report.errors.broken), (10, 1), "{report:?}");
+    // Its first request is made if it breaks no sooner.
+    assert!(report.missed_rate && (9..=10).contains(&report.not_made), "{report:?}");
 }
 
 #[test]

@@ -90,7 +90,9 @@ impl Pace {
 
     /// Says whether no further request will be due.
     pub(super) fn is_over(&self, now: u64) -> bool {
-        now >= self.end || self.made >= self.limit
+        // The schedule may have passed with fewer made: a connection that failed makes none of its
+        // share.
+        now >= self.end || self.made >= self.limit || self.passed >= self.limit
     }
 
     /// How long to wait at most so that the next request of the schedule begins in time:
@@ -140,6 +142,21 @@ mod tests {
             assert_eq!(made, 5);
             assert!(pace.is_over(MS));
         }
+    }
+
+    #[test]
+    fn a_number_of_requests_is_over_though_a_connection_has_failed() {
+        let mut pace = Pace::new(0, u64::MAX, 6, Some(1000.0), 2, 0);
+        assert_eq!((pace.due(0), pace.is_over(0)), (Some(0), false));
+        let mut begun = 0;
+        while let Some(connection) = pace.due(10 * MS) {
+            if connection == 1 {
+                assert!(pace.take(1, begun, 10 * MS).is_some());
+                begun += 1;
+            }
+        }
+        assert!(pace.is_over(10 * MS));
+        assert_eq!((begun, pace.not_made()), (3, 3));
     }
 
     #[test]
