@@ -12,7 +12,7 @@ use polyloop_models::{Model, Variant};
 use crate::control::Gate;
 use crate::protocols::{Builtin, Cost};
 use crate::transport::Transport;
-use crate::{atlas, compare, load, serve, units};
+use crate::{atlas, compare, load, output, serve, units};
 
 /// A mistake in what was asked for, as opposed to a failure in doing it: exit code 2.
 #[derive(Debug)]
@@ -440,9 +440,9 @@ fn run_load(args: &LoadArgs) -> anyhow::Result<()> {
     };
     let report = load::run(&settings, &gate)?;
     if args.json && !args.control {
-        println!("{}", serde_json::to_string_pretty(&report)?);
+        output::print_json(&report)?;
     } else if !args.control {
-        print!("{}", report.text());
+        output::print(&report.text())?;
     }
     match report.failure() {
         None => Ok(()),
@@ -470,9 +470,9 @@ fn run_compare(args: CompareArgs) -> anyhow::Result<()> {
     };
     let results = compare::run(&settings)?;
     if args.json {
-        println!("{}", serde_json::to_string_pretty(&results)?);
+        output::print_json(&results)?;
     } else {
-        print!("{}", compare::table::draw(&results));
+        output::print(&compare::table::draw(&results))?;
     }
     match results.failure() {
         None => Ok(()),
@@ -482,18 +482,16 @@ fn run_compare(args: CompareArgs) -> anyhow::Result<()> {
 
 fn run_atlas(args: AtlasArgs) -> anyhow::Result<()> {
     if args.list {
-        print!("{}", atlas::list());
-        return Ok(());
+        return output::print(&atlas::list());
     }
     let explained = args.explain.as_deref().map(atlas::find).transpose()?;
     let scenarios = explained.map_or(args.scenarios, |scenario| vec![scenario.name.to_owned()]);
     let atlas = atlas::run(&atlas::Settings { scenarios, backends: args.backend })?;
     match explained {
-        Some(scenario) => print!("{}", atlas::explain(scenario, &atlas)),
-        None if args.json => println!("{}", serde_json::to_string_pretty(&atlas)?),
-        None => print!("{}", atlas::table::draw(&atlas)),
+        Some(scenario) => output::print(&atlas::explain(scenario, &atlas)),
+        None if args.json => output::print_json(&atlas),
+        None => output::print(&atlas::table::draw(&atlas)),
     }
-    Ok(())
 }
 
 /// Which models an option is for that `model` does not know.

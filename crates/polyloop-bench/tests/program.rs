@@ -177,6 +177,35 @@ fn a_refused_target_is_one_line_and_exit_code_1() {
 }
 
 #[test]
+fn an_output_that_is_closed_is_no_error() {
+    for arguments in [&["atlas", "--list"][..], &["atlas", "--backend", "mio", "--json", "reset"]] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let output = Command::new(env!("CARGO_BIN_EXE_polyloop"))
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(writer)
+            .output()
+            .unwrap();
+        assert_eq!((output.status.code(), output.stderr.as_slice()), (Some(0), &b""[..]));
+    }
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn an_output_that_is_full_is_one_line_and_exit_code_1() {
+    let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_polyloop"))
+        .args(["atlas", "--list"])
+        .stdout(full)
+        .output()
+        .unwrap();
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert_eq!((output.status.code(), text.lines().count()), (Some(1), 1), "{text}");
+    assert!(text.contains("cannot write to the standard output: No space left"), "{text}");
+}
+
+#[test]
 fn a_mistake_is_one_line_and_exit_code_2() {
     let mistakes: [(&[&str], &str); 21] = [
         (&["serve", "--model", "thread", "--loops", "2"], "--model epoll, mio or uring"),
