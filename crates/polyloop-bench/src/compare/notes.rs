@@ -129,8 +129,7 @@ fn coverage(results: &Results) -> String {
 }
 
 fn saturation(results: &Results) -> Option<String> {
-    // In most of the rounds.
-    let places = places(results, |row| row.saturated * 2 > row.rounds)?;
+    let places = places(results, |row| row.saturated)?;
     Some(format!(
         "Load generator saturated, more than {} of its processor used, in {places}: requests a second \
          and latency are its own limit there and not the server's; CPU a request still holds.",
@@ -196,7 +195,10 @@ fn starvation(results: &Results) -> Option<String> {
     }
     let places = places(results, |row| {
         let together = row.server_utilisation.zip(row.load_utilisation);
-        together.is_some_and(|(server, load)| server + load < ENOUGH)
+        match together {
+            Some((server, load)) if server + load < ENOUGH => row.rounds,
+            _ => 0,
+        }
     })?;
     Some(format!(
         "The machine was busy with something else in {places}: server and load generator together \
@@ -205,22 +207,39 @@ fn starvation(results: &Results) -> Option<String> {
     ))
 }
 
-/// Names the rows for which something holds: `active (all rows), idle (mio)`.
-fn places(results: &Results, holds: impl Fn(&Row) -> bool) -> Option<String> {
+/// Names the rows for which something holds, and in how many of the rounds unless it is in all:
+/// `active (all rows), idle (mio, poll in 2 of 9 rounds)`.
+fn places(results: &Results, holds_in: impl Fn(&Row) -> usize) -> Option<String> {
     let mut places = Vec::new();
     for scenario in &results.scenarios {
-        let mut rows: Vec<&Row> = results.summary.iter().collect();
-        rows.retain(|row| row.scenario == scenario.name && row.rounds > 0);
+        let mut rows: Vec<(&Row, usize)> =
+            results.summary.iter().map(|row| (row, holds_in(row))).collect();
+        rows.retain(|(row, _)| row.scenario == scenario.name && row.rounds > 0);
         let all = rows.len();
-        rows.retain(|row| holds(row));
-        let names: Vec<&str> = rows.iter().map(|row| row.contestant.as_str()).collect();
-        match names.len() {
-            0 => {}
-            some if some == all => places.push(format!("{} (all rows)", scenario.name)),
-            _ => places.push(format!("{} ({})", scenario.name, names.join(", "))),
-        }
+        rows.retain(|&(_, rounds)| rounds > 0);
+        let least = rows.iter().map(|&(_, rounds)| rounds).min().unwrap_or(0);
+        let most = rows.iter().map(|&(_, rounds)| rounds).max().unwrap_or(0);
+        let names: Vec<String> = match rows.as_slice() {
+            [] => continue,
+            some if some.len() < all => {
+                some.iter().map(|&(row, rounds)| name(row, rounds)).collect()
+            }
+            all if all.iter().all(|&(row, rounds)| rounds == row.rounds) => vec!["all rows".into()],
+            _ if least == most => {
+                vec![format!("all rows in {least} of {} rounds", results.rounds_done)]
+            }
+            _ => vec![format!("all rows in {least} to {most} of {} rounds", results.rounds_done)],
+        };
+        places.push(format!("{} ({})", scenario.name, names.join(", ")));
     }
     (!places.is_empty()).then(|| places.join(", "))
+}
+
+fn name(row: &Row, rounds: usize) -> String {
+    match rounds == row.rounds {
+        true => row.contestant.clone(),
+        false => format!("{} in {rounds} of {} rounds", row.contestant, row.rounds),
+    }
 }
 
 /// What went wrong in a row that has figures all the same.

@@ -345,18 +345,27 @@ mod tests {
 
     #[test]
     fn a_saturated_load_generator_is_told_where_it_spoils_something() {
-        let free = |_| measured(4000);
-        let busy = |_| match measured(4000) {
-            Outcome::Measured(mut measured) => {
-                measured.load.saturated = true;
-                Outcome::Measured(measured)
+        let busy_in = |rounds: u32| {
+            move |round| match measured(4000) {
+                Outcome::Measured(mut measured) => {
+                    measured.load.saturated = round < rounds;
+                    Outcome::Measured(measured)
+                }
+                failed => failed,
             }
-            failed => failed,
         };
+        let (free, once, busy) = (busy_in(0), busy_in(1), busy_in(6));
         let text = draw(&results(&[("mio", &free), ("poll", &busy)], 6)).replace('\n', " ");
         assert!(text.contains("in active (poll), idle (poll), short (poll):"), "{text}");
         let text = draw(&results(&[("mio", &busy), ("poll", &busy)], 6)).replace('\n', " ");
         assert!(text.contains("in active (all rows),"), "{text}");
+        let all = [("mio", &free as _), ("poll", &once as _), ("select", &busy as _)];
+        let text = draw(&results(&all, 6)).replace('\n', " ");
+        assert!(text.contains("in active (poll in 1 of 6 rounds, select),"), "{text}");
+        let text = draw(&results(&all[1..], 6)).replace('\n', " ");
+        assert!(text.contains("in active (all rows in 1 to 6 of 6 rounds),"), "{text}");
+        let text = draw(&results(&all[1..2], 6)).replace('\n', " ");
+        assert!(text.contains("in active (all rows in 1 of 6 rounds),"), "{text}");
     }
 
     #[test]
