@@ -207,7 +207,7 @@ fn an_output_that_is_full_is_one_line_and_exit_code_1() {
 
 #[test]
 fn a_mistake_is_one_line_and_exit_code_2() {
-    let mistakes: [(&[&str], &str); 21] = [
+    let mistakes: [(&[&str], &str); 25] = [
         (&["serve", "--model", "thread", "--loops", "2"], "--model epoll, mio or uring"),
         (&["serve", "--model", "uring", "--loops", "0"], "1..=1024"),
         (&["serve", "--model", "mio", "--accept", "reuse-port"], "--loops 2 or more"),
@@ -224,6 +224,10 @@ fn a_mistake_is_one_line_and_exit_code_2() {
             &["serve", "--model", "poll", "--trigger", "edge"],
             "--trigger is not for poll; it goes with --model epoll",
         ),
+        (&["serve", "--transport", "udp", "--idle-timeout", "1s"], "--idle-timeout is for conn"),
+        (&["serve", "--transport", "udp", "--read-timeout", "1s"], "--read-timeout is for conn"),
+        (&["serve", "--transport", "udp", "--backlog", "9"], "--backlog is for connections"),
+        (&["serve", "--max-datagram", "99"], "--max-datagram goes with --transport udp"),
         (&["serve", "--protocol", "gopher"], "echo, line, frames, http, work"),
         (&["serve", "--protocol", "work"], "--sleep 2ms"),
         (&["serve", "--sleep", "2ms"], "--protocol work"),

@@ -151,15 +151,12 @@ pub fn measure(
     conditions: &Conditions,
 ) -> Result<Measured, String> {
     let mut arguments = contestant.arguments.clone();
-    arguments.extend(words(&[
-        ("--listen", Some("127.0.0.1:0".to_owned())),
-        ("--backlog", Some(conditions.backlog.to_string())),
-        ("--control", None),
-    ]));
+    arguments.extend(words(&[("--listen", Some("127.0.0.1:0".to_owned())), ("--control", None)]));
     let transport = conditions.transport;
-    if transport != Transport::default() {
-        arguments.extend(words(&[("--transport", Some(transport.to_string()))]));
-    }
+    arguments.extend(match transport {
+        Transport::Tcp => words(&[("--backlog", Some(conditions.backlog.to_string()))]),
+        Transport::Udp => words(&[("--transport", Some(transport.to_string()))]),
+    });
     arguments.extend(pin(conditions.server_processor));
     let own = contestant.program.as_os_str().is_empty();
     let program = if own { &conditions.program } else { &contestant.program };

@@ -272,16 +272,19 @@ fn short_connections(results: &Results) -> String {
 
 fn placement(results: &Results) -> String {
     let setup = &results.setup;
+    let backlog = match setup.transport {
+        Transport::Tcp => format!("; backlog {}", setup.backlog),
+        Transport::Udp => String::new(),
+    };
     match (setup.server_processor, setup.load_processor) {
         (Some(server), Some(load)) => format!(
-            "Servers ran on processor {server}, the load generator on processor {load}, of {:?}; backlog {}.",
+            "Servers ran on processor {server}, the load generator on processor {load}, of \
+             {:?}{backlog}.",
             setup.processors.as_deref().unwrap_or_default(),
-            setup.backlog,
         ),
-        _ => format!(
-            "Nothing was pinned: this needs two processors and a system that can; backlog {}.",
-            setup.backlog
-        ),
+        _ => {
+            format!("Nothing was pinned: this needs two processors and a system that can{backlog}.")
+        }
     }
 }
 
