@@ -5,6 +5,7 @@ use std::io::{Read, Write};
 use std::iter;
 use std::net::TcpStream;
 use std::path::PathBuf;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::ensure;
@@ -247,9 +248,7 @@ fn who_waits(
         1 => "it serves one connection at a time".to_owned(),
         more => format!("it serves {} connections at a time", units::count(more as u64)),
     };
-    let connect = || TcpStream::connect(&listening.listening);
-    // It is the number that matters: those that the backlog had no room for are none that wait.
-    let silent: Vec<_> = (0..connections).map_while(|_| connect().ok()).collect();
+    let silent = connect(&listening.listening, connections);
     let expected = silent.len().saturating_sub(at_once) as u64;
     let begun = Instant::now();
     loop {
@@ -261,7 +260,8 @@ fn who_waits(
                     (units::count(waiting), units::count(connections as u64));
                 return format!("{served}: {waiting} of {connections} wait in the backlog");
             }
-            Ok(Waiting { waiting: Some(_) }) => {}
+            // Each question costs the server time that it needs to accept.
+            Ok(Waiting { waiting: Some(_) }) => thread::sleep(Duration::from_millis(5)),
             Ok(Waiting { waiting: None }) => {
                 return format!(
                     "{served}: the others wait in the backlog, how many the system does not tell"
@@ -270,6 +270,15 @@ fn who_waits(
             Err(error) => return error,
         }
     }
+}
+
+/// Connects up to `connections` times, until the backlog has no room: from then on a connection is
+/// not refused, it is kept waiting, for minutes if one lets it.
+fn connect(address: &str, connections: usize) -> Vec<TcpStream> {
+    const ROOM: Duration = Duration::from_secs(1);
+    let Ok(address) = address.parse() else { return Vec::new() };
+    let connect = |_| TcpStream::connect_timeout(&address, ROOM).ok();
+    (0..connections).map_while(connect).collect()
 }
 
 /// Makes one request and waits for the server to close after us.
@@ -310,4 +319,21 @@ fn words(options: &[(&str, Option<String>)]) -> Vec<String> {
         .iter()
         .flat_map(|(name, value)| std::iter::once((*name).to_owned()).chain(value.clone()))
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_backlog_without_room_is_not_waited_for() {
+        let anywhere = "127.0.0.1:0".parse().unwrap();
+        let listener = polyloop::listen(&anywhere, 2).unwrap();
+        let address = listener.address().to_string();
+        let begun = Instant::now();
+        let connected = connect(&address, 20).len();
+        assert!((2..20).contains(&connected), "{connected}");
+        // It takes a second; the system's own patience is some two minutes.
+        assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", begun.elapsed());
+    }
 }
