@@ -188,6 +188,10 @@ impl<B: Backend, M: Send + 'static> EventLoop<B, M> {
         context.now = Tick::now();
         let counters = &context.sources.counters;
         counters.turns.add(1);
+        let further_calls = context.backend.further_calls();
+        if further_calls > 0 {
+            counters.other_calls.add(further_calls);
+        }
         counters.waiting_ns.add(nanos(context.now.since(began)));
         counters.events.add(self.events.len() as u64);
         counters.empty_polls.add(u64::from(self.events.is_empty()));
