@@ -70,7 +70,7 @@ polyloop compare --scenarios idle --connections 9064 --active 64\n  \
 polyloop compare --models mio --peer bare-mio=target/release/bare_mio --rounds 12\n  \
 polyloop compare --models mio,thread --scenarios active --protocol work --sleep 1ms\n  \
 polyloop compare --transport udp\n\n\
-The children are started with --control; a peer must understand --listen, --control and --pin,\n\
+The children are started with --control; a peer must understand --listen, --control\n\
 and --backlog, or --transport udp if that is compared.")]
 struct CompareArgs {
     /// The models to compare, separated by commas, with settings behind colons; all for every one,

@@ -386,11 +386,11 @@ pub fn processors() -> Option<Vec<usize>> {
     None
 }
 
-/// Pins this thread, and every thread that it starts from now on, to one processor.
+/// Pins this thread, and every thread and process that it starts from now on, to some processors.
 ///
 /// # Errors
 ///
-/// A processor that this process may not run on.
+/// None of them is one that this process may run on.
 ///
 /// # Portability
 ///
@@ -401,17 +401,19 @@ pub fn processors() -> Option<Vec<usize>> {
     target_os = "freebsd",
     target_os = "dragonfly"
 ))]
-pub fn pin(processor: usize) -> std::io::Result<()> {
+pub fn pin(processors: &[usize]) -> std::io::Result<()> {
     use nix::sched::{sched_setaffinity, CpuSet};
     use nix::unistd::Pid;
 
     let mut set = CpuSet::new();
-    set.set(processor)?;
+    for &processor in processors {
+        set.set(processor)?;
+    }
     sched_setaffinity(Pid::from_raw(0), &set)?;
     Ok(())
 }
 
-/// Pins this thread to one processor: not possible on this system.
+/// Pins this thread to some processors: not possible on this system.
 ///
 /// # Errors
 ///
@@ -422,7 +424,7 @@ pub fn pin(processor: usize) -> std::io::Result<()> {
     target_os = "freebsd",
     target_os = "dragonfly"
 )))]
-pub fn pin(_processor: usize) -> std::io::Result<()> {
+pub fn pin(_processors: &[usize]) -> std::io::Result<()> {
     Err(std::io::Error::new(
         std::io::ErrorKind::Unsupported,
         "this system cannot pin a process to a processor",
@@ -528,12 +530,15 @@ mod tests {
 
     #[test]
     #[cfg(target_os = "linux")]
-    fn a_pinned_thread_has_one_processor() {
-        let last = *processors().unwrap().last().unwrap();
+    fn a_pinned_thread_has_the_processors_it_was_pinned_to() {
+        let all = processors().unwrap();
+        let last = *all.last().unwrap();
         let seen = std::thread::spawn(move || {
-            pin(last).unwrap();
-            processors().unwrap()
+            pin(&[last]).unwrap();
+            let one = processors().unwrap();
+            pin(&all).unwrap();
+            (one, processors().unwrap() == all)
         });
-        assert_eq!(seen.join().unwrap(), [last]);
+        assert_eq!(seen.join().unwrap(), (vec![last], true));
     }
 }

@@ -107,7 +107,7 @@ fn tell_shares_at_the_end(server: ServerHandle) -> anyhow::Result<()> {
 /// A processor that this process cannot be pinned to.
 pub fn prepare(pin: Option<usize>) -> anyhow::Result<Option<(u64, u64)>> {
     if let Some(processor) = pin {
-        process::pin(processor)
+        process::pin(&[processor])
             .with_context(|| format!("cannot pin the server to processor {processor}"))?;
     }
     Ok(process::raise_descriptor_limit())

@@ -35,8 +35,6 @@ pub struct Conditions {
     pub warmup: Duration,
     /// How many connections may wait to be accepted.
     pub backlog: u32,
-    /// The processor that servers run on.
-    pub server_processor: Option<usize>,
     /// The processor that the load generator runs on.
     pub load_processor: Option<usize>,
 }
@@ -141,7 +139,7 @@ impl Measured {
 /// How long a child may take for anything that should be immediate.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Measures one contestant in one scenario.
+/// Measures one contestant in one scenario. The server inherits the processors of this thread.
 ///
 /// # Errors
 ///
@@ -158,7 +156,6 @@ pub fn measure(
         Transport::Tcp => words(&[("--backlog", Some(conditions.backlog.to_string()))]),
         Transport::Udp => words(&[("--transport", Some(transport.to_string()))]),
     });
-    arguments.extend(pin(conditions.server_processor));
     let own = contestant.program.as_os_str().is_empty();
     let program = if own { &conditions.program } else { &contestant.program };
     let mut server = Child::start("server", program, &arguments)?;
@@ -195,7 +192,9 @@ pub fn measure(
     } else {
         words(&[("--active", Some(scenario.active.to_string()))])
     });
-    arguments.extend(pin(conditions.load_processor));
+    if let Some(processor) = conditions.load_processor {
+        arguments.extend(words(&[("--pin", Some(processor.to_string()))]));
+    }
     let mut load = Child::start("load generator", &conditions.program, &arguments)?;
 
     let request = transport.patience();
@@ -304,13 +303,6 @@ fn one_datagram(address: &str) -> anyhow::Result<()> {
     let length = socket.recv(&mut answer)?;
     ensure!(answer[..length] == *b"?", "it answered {:?}", &answer[..length]);
     Ok(())
-}
-
-fn pin(processor: Option<usize>) -> Vec<String> {
-    match processor {
-        Some(processor) => words(&[("--pin", Some(processor.to_string()))]),
-        None => Vec::new(),
-    }
 }
 
 /// Writes options and their values as the words of a command line.

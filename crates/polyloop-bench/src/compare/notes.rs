@@ -68,6 +68,7 @@ fn notes(results: &Results) -> Vec<String> {
     }
     notes.extend(saturation(results));
     notes.extend(starvation(results));
+    notes.extend(crowding(results));
     notes.extend(results.summary.iter().filter_map(trouble));
     notes.extend(shares(results));
     if results.summary.iter().any(|row| row.rounds > 0 && row.system_calls.is_none()) {
@@ -207,6 +208,27 @@ fn starvation(results: &Results) -> Option<String> {
     ))
 }
 
+/// Several loops, threads or processes on one processor take turns.
+fn crowding(results: &Results) -> Option<String> {
+    if results.setup.server_processors.len() != 1 {
+        return None;
+    }
+    // One that serves, and one that answers its parent.
+    const FEW: f64 = 2.0;
+    let places = places(results, |row| {
+        let several = row.loops.len() > 1 || row.threads.is_some_and(|threads| threads > FEW);
+        if several {
+            row.rounds
+        } else {
+            0
+        }
+    })?;
+    Some(format!(
+        "Several loops, threads or processes had one processor together in {places}: what they gain \
+         from more is not in these figures."
+    ))
+}
+
 /// Names the rows for which something holds, and in how many of the rounds unless it is in all:
 /// `active (all rows), idle (mio, poll in 2 of 9 rounds)`.
 fn places(results: &Results, holds_in: impl Fn(&Row) -> usize) -> Option<String> {
@@ -276,16 +298,31 @@ fn placement(results: &Results) -> String {
         Transport::Tcp => format!("; backlog {}", setup.backlog),
         Transport::Udp => String::new(),
     };
-    match (setup.server_processor, setup.load_processor) {
-        (Some(server), Some(load)) => format!(
+    match (setup.server_processors.as_slice(), setup.load_processor) {
+        ([server], Some(load)) => format!(
             "Servers ran on processor {server}, the load generator on processor {load}, of \
              {:?}{backlog}.",
             setup.processors.as_deref().unwrap_or_default(),
+        ),
+        ([_, ..], Some(load)) => format!(
+            "Servers ran on the processors {}, the load generator on processor {load}, which it had \
+             alone{backlog}.",
+            ranges(&setup.server_processors),
         ),
         _ => {
             format!("Nothing was pinned: this needs two processors and a system that can{backlog}.")
         }
     }
+}
+
+/// Writes whole numbers in ascending order: `0, 2-15`.
+fn ranges(numbers: &[usize]) -> String {
+    let runs = numbers.chunk_by(|one, next| one + 1 == *next);
+    let write = |run: &[usize]| match run {
+        [first, .., last] => format!("{first}-{last}"),
+        run => run.iter().map(usize::to_string).collect(),
+    };
+    runs.map(write).collect::<Vec<_>>().join(", ")
 }
 
 fn raised_limits(results: &Results) -> Option<String> {
