@@ -309,7 +309,9 @@ fn udp_echo() {
     client.send(b"last").unwrap();
     assert_eq!(client.recv(&mut answer).unwrap(), 4);
     let said = server.end();
-    assert_eq!(said.matches("is longer than 2048").count(), 2, "{said}");
+    // Windows does not cut a datagram that is longer than the buffer: it is an error.
+    let dropped = ["is longer than 2048", "(os error 10040)"].map(|why| said.matches(why).count());
+    assert_eq!(dropped.iter().sum::<usize>(), 2, "{said}");
 }
 
 /// A proxy, and the target that it leads to.
@@ -387,8 +389,11 @@ fn proxy_passes_a_reset_on() {
         (&resets).write_all(b"a part of ").unwrap();
         SockRef::from(&resets).set_linger(Some(Duration::ZERO)).unwrap();
         drop(resets);
-        let error = stays.read_to_end(&mut Vec::new()).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+        match stays.read_to_end(&mut Vec::new()) {
+            Err(error) => assert_eq!(error.kind(), ErrorKind::ConnectionReset),
+            // Wine reads a reset as the end of input.
+            Ok(_) => assert!(cfg!(windows), "a reset became an end"),
+        }
     }
 }
 

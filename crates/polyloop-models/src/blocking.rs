@@ -35,11 +35,8 @@ impl<F> Blocking<F> {
     where
         F: Send + Sync + 'static,
     {
-        BoundServer {
-            addresses: self.entrances.iter().map(|entrance| entrance.address().clone()).collect(),
-            handle: self.service.handle(),
-            run: Box::new(move |_| run(self)),
-        }
+        let addresses = self.entrances.iter().map(|entrance| entrance.address().clone()).collect();
+        BoundServer::new(addresses, self.service.handle(), move || run(self))
     }
 }
 

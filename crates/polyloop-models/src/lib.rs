@@ -196,6 +196,7 @@ impl Model {
         if addresses.is_empty() {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "no address to listen on"));
         }
+        options.config.check()?;
         match self {
             Model::Iterative => iterative::bind(addresses, options.config, factory),
             Model::Spin => spin::bind(addresses, options.config, factory),
@@ -346,7 +347,14 @@ impl BoundServer {
         handle: ServerHandle,
         run: impl FnOnce() -> io::Result<()> + Send + 'static,
     ) -> BoundServer {
-        BoundServer { addresses, handle, run: Box::new(move |_| run()) }
+        let run = move |attendant: Option<Attendant>| match attendant {
+            None => run(),
+            Some(_) => Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "an attendant is for a model that forks; with others a thread does what it would",
+            )),
+        };
+        BoundServer { addresses, handle, run: Box::new(run) }
     }
 
     /// Where it listens, with the ports that the system chose.
@@ -371,12 +379,12 @@ impl BoundServer {
     }
 
     /// As [`run`](BoundServer::run), of a model that [forks](Model::forks), with somebody who looks
-    /// after something else meanwhile. To the other models the attendant is a stranger, whom they
-    /// never call: with them, that is what threads are for.
+    /// after something else meanwhile.
     ///
     /// # Errors
     ///
-    /// As [`run`](BoundServer::run).
+    /// As [`run`](BoundServer::run); `InvalidInput` from a model that does not fork, which serves
+    /// nobody then: with those, that is what threads are for.
     pub fn run_with(self, attendant: Attendant) -> io::Result<()> {
         (self.run)(Some(attendant))
     }
@@ -432,14 +440,27 @@ mod tests {
         }
     }
 
+    struct Silent;
+
+    impl Protocol for Silent {
+        fn received(&mut self, _: &mut polyloop::Connection<'_>, input: &[u8]) -> usize {
+            input.len()
+        }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn an_attendant_that_nobody_would_call_is_refused() {
+        for model in Model::here().filter(|model| !model.forks()) {
+            let server = model.bind("127.0.0.1:0", Config::default(), |_peer| Silent).unwrap();
+            let attendant = Attendant::of_stdin(|| std::ops::ControlFlow::Break(())).unwrap();
+            let error = server.run_with(attendant).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::InvalidInput, "{model}");
+        }
+    }
+
     #[test]
     fn a_model_that_this_system_has_can_be_bound_and_no_other() {
-        struct Silent;
-        impl Protocol for Silent {
-            fn received(&mut self, _: &mut polyloop::Connection<'_>, input: &[u8]) -> usize {
-                input.len()
-            }
-        }
         for &model in Model::ALL {
             let bound = model.bind("127.0.0.1:0", Config::default(), |_peer| Silent);
             match model.check() {

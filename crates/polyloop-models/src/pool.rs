@@ -27,14 +27,14 @@ where
     P: Protocol + 'static,
     F: Fn(&Peer) -> P + Send + Sync + 'static,
 {
+    // A thread too many would take somebody out of the backlog and not serve him.
+    let limit = config.max_connections.and_then(NonZeroUsize::new);
+    let threads = limit.map_or(threads, |limit| threads.min(limit));
     if threads.get() < addresses.len() {
         let message =
             format!("pool: {} addresses need as many threads, not {threads}", addresses.len());
         return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
     }
-    // A thread too many would take somebody out of the backlog and not serve him.
-    let limit = config.max_connections.and_then(NonZeroUsize::new);
-    let threads = limit.map_or(threads, |limit| threads.min(limit));
     let blocking = Blocking::bind(addresses, config, factory)?;
     Ok(blocking.served_by(move |blocking| run(&blocking, threads)))
 }

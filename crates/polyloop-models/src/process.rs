@@ -251,6 +251,8 @@ impl<P: Protocol, F: Fn(&Peer) -> P> Server<F> {
         timeout: Option<Duration>,
     ) -> io::Result<Ready> {
         let listeners = if listens { &self.listeners[..] } else { &[] };
+        // None is favoured: where the search begins goes round.
+        let turn = self.shared.counts().turns as usize;
         let watched = std::iter::once(self.mailbox.as_fd())
             .chain(attendant.map(|attendant| attendant.descriptor.as_fd()))
             .chain(listeners.iter().map(|listener| listener.socket().as_fd()));
@@ -266,11 +268,14 @@ impl<P: Protocol, F: Fn(&Peer) -> P> Server<F> {
             Err(Errno::EINTR) => return Ok(Ready::default()),
             Err(error) => return Err(error.into()),
         }
-        let mut ready = watched.iter().map(|watched| watched.any().unwrap_or(true)).skip(1);
-        Ok(Ready {
-            attendant: attendant.is_some() && ready.next().unwrap_or(false),
-            listener: ready.position(|ready| ready),
-        })
+        let is_ready = |watched: &PollFd<'_>| watched.any().unwrap_or(true);
+        let mut others = watched[1..].iter();
+        let attendant = attendant.is_some() && others.next().is_some_and(is_ready);
+        let listeners = others.as_slice();
+        let listener = (0..listeners.len())
+            .map(|index| (turn + index) % listeners.len())
+            .find(|&index| is_ready(&listeners[index]));
+        Ok(Ready { attendant, listener })
     }
 
     /// Accepts a connection; `None` if it was gone.

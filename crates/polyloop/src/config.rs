@@ -1,5 +1,6 @@
 //! What a server promises and limits.
 
+use std::io;
 use std::time::Duration;
 
 /// What a server promises and limits, the same for every model.
@@ -45,6 +46,26 @@ pub struct Config {
     /// How long a drain waits for connections that are in the middle of something. Ten seconds by
     /// default.
     pub drain: Duration,
+}
+
+impl Config {
+    /// Looks for limits within which nothing could be served; every server does, before it listens.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput`, which names the limit.
+    pub fn check(&self) -> io::Result<()> {
+        let wrong = if self.max_connections == Some(0) {
+            "max_connections is 0: nobody would be served; None is no limit"
+        } else if self.accept_budget == 0 {
+            "accept_budget is 0: nobody would be accepted"
+        } else if self.low_water > self.high_water {
+            "low_water is above high_water"
+        } else {
+            return Ok(());
+        };
+        Err(io::Error::new(io::ErrorKind::InvalidInput, wrong))
+    }
 }
 
 impl Default for Config {

@@ -17,9 +17,10 @@ use crate::{Address, Peer};
 /// is written once. The path of a Unix-domain socket is removed when its listener is dropped.
 #[derive(Debug)]
 pub struct Listener {
+    // Dropped first: who finds nobody at the path takes it over, and it would be theirs.
+    pub(crate) path: Option<BoundPath>,
     pub(crate) socket: TcpListener,
     pub(crate) address: Address,
-    pub(crate) path: Option<BoundPath>,
 }
 
 impl Listener {

@@ -1,6 +1,6 @@
 //! Draws an atlas as tables, one for each group of scenarios, 100 columns wide at most.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use comfy_table::{presets, Cell, ContentArrangement, Table};
 use polyloop_conformance::atlas::{Agreement, Answer, Atlas, Group, Row, Scenario};
@@ -74,7 +74,7 @@ fn draw_group(atlas: &Atlas, group: Group, rows: &[Row]) -> String {
             Agreement::HintsDiffer => '~',
             Agreement::Differ => '≠',
         };
-        let mut cells = vec![format!("{mark} {name}"), row.moment.to_owned()];
+        let mut cells = vec![format!("{mark} {name}"), wrap(row.moment, MOMENT)];
         if let Some(reason) = &row.cannot {
             reasons.push(reason);
             cells.push(SPAN.to_string());
@@ -237,7 +237,8 @@ fn notes(atlas: &Atlas) -> String {
          which asks for one thing at a time."
             .to_owned(),
     );
-    for reason in atlas.lacking.values() {
+    // Both ways of epoll have one reason.
+    for reason in atlas.lacking.values().collect::<BTreeSet<_>>() {
         notes.push(format!("Not here: {reason}."));
     }
     notes.push("Why a row is as it is: polyloop atlas --explain NAME".to_owned());

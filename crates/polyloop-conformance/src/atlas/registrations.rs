@@ -7,7 +7,7 @@ use polyloop::Interest;
 use rustix::event::PollFlags;
 
 use super::scenario::{only, Group, Scenario};
-use super::stage::{arrived, Stage, END};
+use super::stage::{arrived, Stage, DATA, END};
 use crate::sockets::{abort, connect};
 
 pub(super) const SCENARIOS: &[Scenario] = &[
@@ -126,7 +126,7 @@ fn writable_only(stage: &mut Stage<'_>) -> io::Result<()> {
     let (mut ours, mut peer) = connect()?;
     peer.write_all(b"x")?;
     peer.shutdown(Shutdown::Write)?;
-    arrived(&ours, PollFlags::IN | END)?;
+    arrived(&ours, DATA | END)?;
     stage.watch_for(&mut ours, Interest::WRITABLE);
     stage.now(&ours, "data and the end of input")?;
     abort(peer)?;
@@ -137,7 +137,7 @@ fn priority_only(stage: &mut Stage<'_>) -> io::Result<()> {
     let (mut ours, mut peer) = connect()?;
     peer.write_all(b"x")?;
     peer.shutdown(Shutdown::Write)?;
-    arrived(&ours, PollFlags::IN | END)?;
+    arrived(&ours, DATA | END)?;
     stage.watch_for(&mut ours, Interest::PRIORITY);
     stage.now(&ours, "data and the end of input")
 }
@@ -148,9 +148,8 @@ mod unix {
     use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
     use mio::net::TcpStream;
-    use rustix::event::PollFlags;
 
-    use crate::atlas::stage::Stage;
+    use crate::atlas::stage::{arrived, Stage, DATA};
     use crate::sockets::{connect, watchable};
     use crate::unix::Numbered;
 
@@ -174,7 +173,7 @@ mod unix {
         stage.watch(&mut ours);
         stage.watch(&mut duplicate);
         peer.write_all(b"x")?;
-        stage.when(&ours, PollFlags::IN, "data: the descriptor")?;
+        stage.when(&ours, DATA, "data: the descriptor")?;
         stage.now(&duplicate, "data: its duplicate")
     }
 
@@ -186,7 +185,7 @@ mod unix {
         stage.watch(&mut ours);
         let name = closed(&numbers, ours)?;
         peer.write_all(b"x")?;
-        crate::atlas::stage::arrived(&duplicate, PollFlags::IN)?;
+        arrived(&duplicate, DATA)?;
         stage.now(name, "data: the closed number")
     }
 

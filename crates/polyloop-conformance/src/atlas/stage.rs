@@ -28,11 +28,23 @@ pub(super) fn everything() -> Interest {
     Interest::READABLE | Interest::WRITABLE | Interest::PRIORITY
 }
 
-/// The flag of poll(2) for the peer's end of input, where there is one.
+/// The flag of poll(2) for data. `POLLIN` of WSAPoll is two: for data, and for out-of-band data.
+pub(super) const DATA: PollFlags = if cfg!(windows) { PollFlags::RDNORM } else { PollFlags::IN };
+
+/// The flag of poll(2) for the peer's end of input, where there is one. WSAPoll tells of it as a
+/// hang-up.
 #[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd"))]
 pub(super) const END: PollFlags = PollFlags::RDHUP;
-#[cfg(not(any(target_os = "linux", target_os = "android", target_os = "freebsd")))]
+#[cfg(windows)]
+pub(super) const END: PollFlags = PollFlags::HUP;
+#[cfg(not(any(target_os = "linux", target_os = "android", target_os = "freebsd", windows)))]
 pub(super) const END: PollFlags = PollFlags::IN;
+
+/// The flag of poll(2) for a connect that failed.
+pub(super) const REFUSED: PollFlags = if cfg!(windows) { PollFlags::ERR } else { PollFlags::HUP };
+
+/// What is told unasked. WSAPoll refuses to be asked for it.
+pub(super) const UNASKED: PollFlags = PollFlags::ERR.union(PollFlags::HUP);
 
 /// The flag of poll(2) for out-of-band data; WSAPoll refuses to be asked for `POLLPRI`.
 pub(super) const PRIORITY: PollFlags =
@@ -187,8 +199,7 @@ pub(super) fn arrived(source: impl AsFd, flags: PollFlags) -> io::Result<()> {
         if begun.elapsed() > LIMIT {
             return Err(io::Error::other(format!("{missing:?} did not come within {LIMIT:?}")));
         }
-        // Errors and hang-ups are told unasked, and WSAPoll refuses to be asked for them.
-        let asked = missing.difference(PollFlags::ERR | PollFlags::HUP);
+        let asked = missing.difference(UNASKED);
         let mut set = [PollFd::from_borrowed_fd(source, asked)];
         match poll(&mut set, Some(&Timespec { tv_sec: 1, tv_nsec: 0 })) {
             Ok(_) => missing.remove(set[0].revents()),
@@ -212,7 +223,7 @@ pub(super) fn bytes_arrived(stream: &TcpStream, bytes: usize) -> io::Result<()> 
             return Err(io::Error::other(format!("{bytes} bytes did not come within {LIMIT:?}")));
         }
     }
-    arrived(stream, PollFlags::IN)
+    arrived(stream, DATA)
 }
 
 /// Waits until what was sent over loopback has been delivered: to a listener, which has no lock

@@ -8,7 +8,7 @@ use rustix::event::PollFlags;
 use socket2::{Domain, SockRef, Socket, Type};
 
 use super::scenario::{only, Group, Scenario};
-use super::stage::{arrived, delivered, Stage, END, PRIORITY};
+use super::stage::{arrived, delivered, Stage, DATA, END, PRIORITY, REFUSED};
 use crate::sockets::{abort, bound, connect, connect_through, ANY};
 
 pub(super) const SCENARIOS: &[Scenario] = &[
@@ -240,7 +240,7 @@ fn data(stage: &mut Stage<'_>) -> io::Result<()> {
     let (mut ours, mut peer) = connect()?;
     stage.watch(&mut ours);
     peer.write_all(b"x")?;
-    stage.when(&ours, PollFlags::IN, "a byte has come")
+    stage.when(&ours, DATA, "a byte has come")
 }
 
 fn full(stage: &mut Stage<'_>) -> io::Result<()> {
@@ -268,7 +268,7 @@ fn data_half_close(stage: &mut Stage<'_>) -> io::Result<()> {
     stage.watch(&mut ours);
     peer.write_all(b"last words")?;
     peer.shutdown(Shutdown::Write)?;
-    stage.when(&ours, PollFlags::IN | END, "data and the end")?;
+    stage.when(&ours, DATA | END, "data and the end")?;
     stage.read_stream(&ours, 64)?;
     stage.now(&ours, "the data was read")
 }
@@ -295,7 +295,7 @@ fn data_reset(stage: &mut Stage<'_>) -> io::Result<()> {
     let (mut ours, mut peer) = connect()?;
     stage.watch(&mut ours);
     peer.write_all(b"x")?;
-    arrived(&ours, PollFlags::IN)?;
+    arrived(&ours, DATA)?;
     abort(peer)?;
     stage.when(&ours, PollFlags::HUP, "a byte and a reset")
 }
@@ -359,7 +359,7 @@ fn connected(stage: &mut Stage<'_>) -> io::Result<()> {
 fn refused(stage: &mut Stage<'_>) -> io::Result<()> {
     let (_kept, address) = bound()?;
     let mut ours = TcpStream::connect(address)?;
-    arrived(&ours, PollFlags::HUP)?;
+    arrived(&ours, REFUSED)?;
     stage.watch(&mut ours);
     stage.now(&ours, "the connect has ended badly")?;
     ours.take_error()?;
@@ -398,7 +398,7 @@ fn listener_pending(stage: &mut Stage<'_>) -> io::Result<()> {
     stage.watch(&mut listener);
     let _peer = Peer::connect(address)?;
     delivered()?;
-    stage.when(&listener, PollFlags::IN, "somebody has connected")
+    stage.when(&listener, DATA, "somebody has connected")
 }
 
 #[cfg(target_os = "linux")]

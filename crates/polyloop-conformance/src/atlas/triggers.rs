@@ -5,11 +5,10 @@ use std::net::{Shutdown, TcpStream as Peer};
 
 use mio::net::{TcpListener, TcpStream};
 use polyloop::Interest;
-use rustix::event::PollFlags;
 use socket2::SockRef;
 
 use super::scenario::{only, Group, Scenario};
-use super::stage::{arrived, bytes_arrived, delivered, Stage, END, PRIORITY};
+use super::stage::{arrived, bytes_arrived, delivered, Stage, DATA, END, PRIORITY};
 use crate::sockets::{connect, ANY};
 
 pub(super) const SCENARIOS: &[Scenario] = &[
@@ -122,7 +121,7 @@ fn ten_bytes(stage: &mut Stage<'_>) -> io::Result<(TcpStream, Peer)> {
     let (mut ours, mut peer) = connect()?;
     stage.watch_for(&mut ours, Interest::READABLE);
     peer.write_all(TEN)?;
-    stage.when(&ours, PollFlags::IN, "ten bytes have come")?;
+    stage.when(&ours, DATA, "ten bytes have come")?;
     Ok((ours, peer))
 }
 
@@ -160,7 +159,7 @@ fn drained_more(stage: &mut Stage<'_>) -> io::Result<()> {
     while stage.read_stream(&ours, 10).is_ok() {}
     stage.now(&ours, "read until EAGAIN")?;
     peer.write_all(TEN)?;
-    stage.when(&ours, PollFlags::IN, "ten more have come")
+    stage.when(&ours, DATA, "ten more have come")
 }
 
 fn left_over_end(stage: &mut Stage<'_>) -> io::Result<()> {
@@ -187,7 +186,7 @@ fn accept_one(stage: &mut Stage<'_>) -> io::Result<()> {
     let address = listener.local_addr()?;
     let _peers = [Peer::connect(address)?, Peer::connect(address)?];
     delivered()?;
-    arrived(&listener, PollFlags::IN)?;
+    arrived(&listener, DATA)?;
     stage.watch_for(&mut listener, Interest::READABLE);
     stage.now(&listener, "two have connected")?;
     let accept = || listener.accept().map(|_| 1);
@@ -207,7 +206,7 @@ fn out_of_band_between(stage: &mut Stage<'_>) -> io::Result<()> {
     SockRef::from(&peer).send_out_of_band(b"!")?;
     peer.write_all(b"def")?;
     delivered()?;
-    stage.when(&ours, PollFlags::IN | PRIORITY, "abc, an urgent byte, def")?;
+    stage.when(&ours, DATA | PRIORITY, "abc, an urgent byte, def")?;
     if stage.read_stream(&ours, 64)? != 3 {
         return Err(io::Error::other("the read did not stop at the mark"));
     }

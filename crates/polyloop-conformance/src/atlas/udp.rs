@@ -5,7 +5,7 @@ use std::io;
 use rustix::event::PollFlags;
 
 use super::scenario::{Group, Scenario};
-use super::stage::{arrived, Stage};
+use super::stage::{arrived, Stage, DATA};
 use crate::script::would_block;
 use crate::sockets::connect_datagrams;
 
@@ -48,7 +48,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
 fn datagram(stage: &mut Stage<'_>) -> io::Result<()> {
     let (mut ours, peer) = connect_datagrams()?;
     peer.send(b"datagram")?;
-    arrived(&ours, PollFlags::IN)?;
+    arrived(&ours, DATA)?;
     stage.watch(&mut ours);
     stage.now(&ours, "it has come")?;
     stage.input(&ours, || ours.recv(&mut [0; 64]))?;
@@ -62,7 +62,7 @@ fn datagram(stage: &mut Stage<'_>) -> io::Result<()> {
 fn datagram_empty(stage: &mut Stage<'_>) -> io::Result<()> {
     let (mut ours, peer) = connect_datagrams()?;
     peer.send(b"")?;
-    arrived(&ours, PollFlags::IN)?;
+    arrived(&ours, DATA)?;
     stage.watch(&mut ours);
     stage.now(&ours, "it has come")
 }

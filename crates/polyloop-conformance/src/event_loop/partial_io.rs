@@ -306,10 +306,10 @@ pub fn a_datagram_comes_after_a_refused_one<B: Backend>(make: Make<B>) {
     let token = event_loop.context().register(&mut ours, Interest::READABLE).expect("new");
     let (us, them) = (ours.local_addr().expect("bound"), peer.local_addr().expect("bound"));
     drop(peer);
-    ours.send(b"to nobody").expect("loopback takes a datagram");
-    if cfg!(windows) {
-        // Under Wine nothing more is told of a socket as long as an error waits in it.
-        let _ = ours.recv(&mut [0; 16]);
+    if cfg!(not(windows)) {
+        // Under Wine, AFD tells nothing more of a socket of which a datagram found nobody, and no
+        // call fails.
+        ours.send(b"to nobody").expect("loopback takes a datagram");
     }
     // On the systems that report it, the refusal has come; nobody else asks for the port that was
     // given out last, and if somebody does there is nothing to see here.

@@ -51,7 +51,11 @@ pub fn a_request_costs_what_it_must(scene: &Scene) {
             assert!(counts.reads <= 2 * (REQUESTS + 2), "{counts:?}");
             assert!(counts.turns <= 2 * (REQUESTS + 10), "{counts:?}");
             // A read that found nothing more may have been the one that found the next request.
-            assert!(counts.events + counts.reads >= 2 * REQUESTS, "{counts:?}");
+            // Where a short read is no proof that there is nothing more, any number of them may.
+            let looks_again =
+                scene.model == Model::Mio && cfg!(any(windows, mio_unsupported_force_poll_poll));
+            let found = counts.events + counts.reads >= 2 * REQUESTS;
+            assert!(found || looks_again, "{counts:?}");
             assert!(counts.system_calls() >= 2 * REQUESTS, "{counts:?}");
         }
     }

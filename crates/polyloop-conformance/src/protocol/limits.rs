@@ -150,7 +150,8 @@ pub fn connections_past_the_limit_wait(scene: &Scene) {
 pub fn a_thousand_connections_come_and_go(scene: &Scene) {
     const THREADS: u64 = 4;
     const EACH: u64 = 250;
-    const AT_ONCE: usize = 20;
+    // select has room for 64 sockets on Windows. Some are closed a moment later than their clients.
+    const AT_ONCE: usize = if cfg!(windows) { 6 } else { 20 };
     let served = scene.serve(|| Lines);
     thread::scope(|scope| {
         for seed in 1..=THREADS {

@@ -112,6 +112,7 @@ impl<F> UringServer<F> {
         F: Fn(&Peer) -> P,
     {
         let addresses = some(addresses)?;
+        config.check()?;
         let (opened, remotes) = Opened::new()?;
         let listeners: Vec<_> = addresses
             .iter()
@@ -141,6 +142,7 @@ impl<F> UringServer<F> {
         F: Fn(&Peer) -> P + Send + Sync + 'static,
     {
         let addresses = some(addresses)?;
+        config.check()?;
         let opened = iter::repeat_with(Opened::new).take(loops).collect::<io::Result<Vec<_>>>()?;
         let factory = Arc::new(factory);
         ServerGroup::new(addresses, &config, policy, opened, |place| {

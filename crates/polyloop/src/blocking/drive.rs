@@ -203,6 +203,8 @@ impl<P: Protocol> Driven<'_, P> {
     /// A timer is due, or somebody ends the connection and unparks its thread.
     fn wait(&mut self) -> Ended {
         self.check_idle_ends()?;
+        // What was told before may have taken its time.
+        self.now = Tick::now();
         match self.next_deadline() {
             Some(deadline) => std::thread::park_timeout(deadline.since(self.now)),
             None => std::thread::park(),
@@ -376,10 +378,14 @@ impl<P: Protocol> Driven<'_, P> {
             let Some(deadline) = self.next_deadline() else { return Ok(()) };
             deadline.since(self.now).max(SHORTEST)
         };
+        // Nearer by less than that is not nearer: a deadline that has just moved away would else be
+        // set again at every read. A timer is late by so much at most.
+        let slack = |timeout: Duration| match self.timers.is_empty() {
+            true => timeout / 100,
+            false => (timeout / 100).min(SLACK),
+        };
         match self.read_timeout {
-            // Nearer by less than a hundredth is not nearer: an idle deadline that has just
-            // moved away would else be set again at every read.
-            Some(now) if left + now / 100 >= now => Ok(()),
+            Some(now) if left + slack(now) >= now => Ok(()),
             _ => self.change_read_timeout(Some(left)),
         }
     }
@@ -400,6 +406,9 @@ impl<P: Protocol> Driven<'_, P> {
 
 /// A timeout of zero means none at all, and some systems count milliseconds.
 const SHORTEST: Duration = Duration::from_millis(1);
+
+/// How late a timer may be, so that a request before it is due spares the call that sets a timeout.
+const SLACK: Duration = Duration::from_millis(10);
 
 fn write(member: &Member, bytes: &[u8]) -> io::Result<usize> {
     loop {

@@ -88,9 +88,18 @@ impl<P: Protocol, F: Fn(&Peer) -> P> Connections<F, P> {
             None => Some((stream, peer)),
         };
         let Some((mut stream, peer)) = ours else { return Ok(()) };
-        let token = context.register(&mut stream, Interest::READABLE)?;
-        self.open(context, token, stream, peer);
-        Ok(())
+        match context.register(&mut stream, Interest::READABLE) {
+            Ok(token) => {
+                self.open(context, token, stream, peer);
+                Ok(())
+            }
+            Err(error) => {
+                if let Some(seat) = &mut self.shared.seat {
+                    seat.take_back();
+                }
+                Err(error)
+            }
+        }
     }
 
     /// Opens a connection that another loop has accepted.
@@ -169,6 +178,8 @@ impl<P: Protocol, F: Fn(&Peer) -> P> Connections<F, P> {
     pub(super) fn stop_listening<B: Backend>(&mut self, context: &mut Context<B>) {
         for token in std::mem::take(&mut self.shared.listeners) {
             if let Some(Entry::Listener(listener)) = self.entries.remove(token) {
+                // First: who finds nobody at the path takes it over, and it would be theirs.
+                drop(listener.path);
                 // The loop knows every token that is in the map.
                 let _ = context.close(token, listener.socket);
             }

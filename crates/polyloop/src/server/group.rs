@@ -190,13 +190,15 @@ impl ServerGroup {
         if let Some((_, run)) = first {
             result = result.and(EndAll::new(&self.group).after(run));
         }
+        // All have ended before a panic goes on.
+        let mut panicked = None;
         for thread in threads {
             match thread.join() {
                 Ok(ended) => result = result.and(ended),
-                Err(panic) => panic::resume_unwind(panic),
+                Err(panic) => panicked = panicked.or(Some(panic)),
             }
         }
-        result
+        panicked.map_or(result, |panic| panic::resume_unwind(panic))
     }
 }
 
@@ -353,6 +355,11 @@ impl Seat {
         }
         self.group.tell(index, Message::Adopt(stream, peer));
         None
+    }
+
+    /// A connection that the loop had handed to itself never came to be.
+    pub(super) fn take_back(&mut self) {
+        self.given[self.index] -= 1;
     }
 
     fn least_loaded(&self) -> usize {

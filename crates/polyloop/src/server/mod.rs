@@ -170,6 +170,7 @@ fn parts(
     if addresses.is_empty() {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "no address to listen on"));
     }
+    config.check()?;
     Ok((addresses, config))
 }
 

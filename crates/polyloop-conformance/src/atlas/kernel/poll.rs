@@ -8,11 +8,11 @@ use polyloop::{Interest, RawSource, Source};
 use rustix::event::{poll, PollFd, PollFlags, Timespec};
 use rustix::fd::{AsRawFd, BorrowedFd};
 
-use super::super::stage::{Watcher, END, PRIORITY};
+use super::super::stage::{Watcher, DATA, END, PRIORITY, UNASKED};
 use super::{names, refusal, Answer};
 
 const FLAGS: &[(PollFlags, &str)] = &[
-    (PollFlags::IN, "IN"),
+    (DATA, "IN"),
     (PollFlags::OUT, "OUT"),
     (PRIORITY, "PRI"),
     #[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd"))]
@@ -31,7 +31,7 @@ impl Watcher for Poll {
     fn watch(&mut self, source: &mut dyn Source, asked: Interest) -> Result<(), Answer> {
         let mut flags = PollFlags::empty();
         if asked.is_readable() {
-            flags |= PollFlags::IN | END;
+            flags |= PollFlags::IN | END.difference(UNASKED);
         }
         if asked.is_writable() {
             flags |= PollFlags::OUT;

@@ -40,8 +40,9 @@ const KEEP: usize = 256 * 1024;
 /// The one group of buffers that receives choose from.
 const GROUP: u16 = 0;
 
-/// The upper bits of a token's index say what is completed.
-const KIND_SHIFT: u32 = 28;
+/// Bits that no token uses say what is completed: the upper ones of its index, or, where a token is
+/// 32 bits, those above it.
+const KIND_SHIFT: u32 = if usize::BITS == 64 { 28 } else { 32 };
 const KIND_MASK: u64 = 0xf << KIND_SHIFT;
 const RECEIVE: u64 = 1 << KIND_SHIFT;
 const SEND: u64 = 2 << KIND_SHIFT;
@@ -51,7 +52,14 @@ const CANCEL: u64 = 5 << KIND_SHIFT;
 const CLOSE: u64 = 6 << KIND_SHIFT;
 
 /// How many slots a token may name here.
-pub(super) const MAX_INDEX: usize = (1 << KIND_SHIFT) - 1;
+pub(super) const MAX_INDEX: usize = {
+    let (most, room) = (Token::MAX_INDEX, (1 << 28) - 1);
+    if most < room {
+        most
+    } else {
+        room
+    }
+};
 
 /// What the kernel has done.
 pub(super) enum Completion {
