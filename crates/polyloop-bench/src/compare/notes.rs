@@ -305,8 +305,8 @@ fn placement(results: &Results) -> String {
             setup.processors.as_deref().unwrap_or_default(),
         ),
         ([_, ..], Some(load)) => format!(
-            "Servers ran on the processors {}, the load generator on processor {load}, which it had \
-             alone{backlog}.",
+            "Servers ran on the processors {}, the load generator on processor \
+             {load}{backlog}.",
             ranges(&setup.server_processors),
         ),
         _ => {
