@@ -270,6 +270,12 @@ mod tests {
         assert_eq!(atlas.backends.len(), BackendKind::ALL.len(), "{:?}", atlas.lacking);
         for row in &atlas.rows {
             let (name, moment) = (row.scenario, row.moment);
+            if cfg!(mio_unsupported_force_poll_poll) && name == "datagram-refused" {
+                // That poll drops a source of which it told an error, and `recv`, which would
+                // register it anew at its `WouldBlock`, fails.
+                assert!(row.cannot.as_ref().is_some_and(|why| why.starts_with("mio: ")));
+                continue;
+            }
             assert_eq!(row.cannot, None, "{name}");
             assert_eq!(row.handler.len(), atlas.backends.len(), "{name}: {moment}");
             assert!(!row.kernel.is_empty(), "{name}: {moment}");
