@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
-use polyloop::{datagram, Address, Config};
+use polyloop::{Address, Config};
 use polyloop_models::{Model, Variant};
 
 use crate::control::Gate;
 use crate::protocols::{Builtin, Cost};
 use crate::transport::Transport;
-use crate::{atlas, compare, load, serve, units};
+use crate::{atlas, compare, load, output, serve, units};
 
 /// A mistake in what was asked for, as opposed to a failure in doing it: exit code 2.
 #[derive(Debug)]
@@ -70,8 +70,8 @@ polyloop compare --scenarios idle --connections 9064 --active 64\n  \
 polyloop compare --models mio --peer bare-mio=target/release/bare_mio --rounds 12\n  \
 polyloop compare --models mio,thread --scenarios active --protocol work --sleep 1ms\n  \
 polyloop compare --transport udp\n\n\
-The children are started with --control; a peer must understand --listen, --backlog, --control and --pin,\n\
-and --transport udp if that is compared.")]
+The children are started with --control; a peer must understand --listen, --control\n\
+and --backlog, or --transport udp if that is compared.")]
 struct CompareArgs {
     /// The models to compare, separated by commas, with settings behind colons; all for every one,
     /// an empty list for peers only
@@ -179,24 +179,58 @@ struct ServeArgs {
     /// Where to listen; port 0 takes a free one
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:7000", value_parser = units::parse_address)]
     listen: Address,
-    /// How many connections may wait to be accepted
-    #[arg(long, value_name = "N", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..))]
-    backlog: u32,
+    /// How many connections may wait to be accepted [default: 1024]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    backlog: Option<u32>,
     /// How long a connection may stay without a byte in either direction; 0 is for ever
-    #[arg(long, value_name = "TIME", default_value = "5m", value_parser = units::parse_time)]
-    idle_timeout: Duration,
-    /// How long a message may stand unfinished; 0 is for ever
-    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = units::parse_time)]
-    read_timeout: Duration,
+    /// [default: 5m]
+    #[arg(long, value_name = "TIME", value_parser = units::parse_time)]
+    idle_timeout: Option<Duration>,
+    /// How long a message may stand unfinished; 0 is for ever [default: 30s]
+    #[arg(long, value_name = "TIME", value_parser = units::parse_time)]
+    read_timeout: Option<Duration>,
     /// The longest datagram that is taken whole; a longer one is told as truncated, and not answered
-    #[arg(long, value_name = "BYTES", value_parser = parse_count, default_value_t = datagram::LONGEST)]
-    max_datagram: usize,
+    /// [default: 65507]
+    #[arg(long, value_name = "BYTES", value_parser = parse_count)]
+    max_datagram: Option<usize>,
     /// Answer a parent on standard input and output, and end with it
     #[arg(long)]
     control: bool,
     /// Run on this processor only
     #[arg(long, value_name = "PROCESSOR")]
     pin: Option<usize>,
+}
+
+impl ServeArgs {
+    /// Backlog, deadlines and limits, if they are of what the transport has.
+    fn config(&self) -> Result<Config, Usage> {
+        let of_connections = [
+            ("--backlog", self.backlog.is_some()),
+            ("--idle-timeout", self.idle_timeout.is_some()),
+            ("--read-timeout", self.read_timeout.is_some()),
+        ];
+        match self.protocol.transport {
+            Transport::Tcp if self.max_datagram.is_some() => {
+                return Err(Usage("--max-datagram goes with --transport udp".to_owned()));
+            }
+            Transport::Tcp => {}
+            Transport::Udp => {
+                if let Some((flag, _)) = of_connections.iter().find(|(_, given)| *given) {
+                    let text = format!("{flag} is for connections: udp has none, leave it out");
+                    return Err(Usage(text));
+                }
+            }
+        }
+        let deadline = |time: Duration| (!time.is_zero()).then_some(time);
+        let default = Config::default();
+        Ok(Config {
+            backlog: self.backlog.unwrap_or(default.backlog),
+            idle: self.idle_timeout.map_or(default.idle, deadline),
+            read: self.read_timeout.map_or(default.read, deadline),
+            max_datagram: self.max_datagram.unwrap_or(default.max_datagram),
+            ..default
+        })
+    }
 }
 
 /// The examples and lists under the help of `serve`.
@@ -388,18 +422,11 @@ pub fn explain(error: &clap::Error) -> ExitCode {
 }
 
 fn run_serve(args: ServeArgs) -> anyhow::Result<()> {
+    let config = args.config()?;
     let mut model = args.model;
     for (flag, setting) in args.settings.given() {
         model.add(&setting).map_err(|_| Usage(goes_with(flag, &setting, model.model())))?;
     }
-    let deadline = |time: Duration| (!time.is_zero()).then_some(time);
-    let config = Config {
-        backlog: args.backlog,
-        idle: deadline(args.idle_timeout),
-        read: deadline(args.read_timeout),
-        max_datagram: args.max_datagram,
-        ..Config::default()
-    };
     serve::run(serve::Settings {
         model,
         transport: args.protocol.transport,
@@ -440,9 +467,9 @@ fn run_load(args: &LoadArgs) -> anyhow::Result<()> {
     };
     let report = load::run(&settings, &gate)?;
     if args.json && !args.control {
-        println!("{}", serde_json::to_string_pretty(&report)?);
+        output::print_json(&report)?;
     } else if !args.control {
-        print!("{}", report.text());
+        output::print(&report.text())?;
     }
     match report.failure() {
         None => Ok(()),
@@ -470,9 +497,9 @@ fn run_compare(args: CompareArgs) -> anyhow::Result<()> {
     };
     let results = compare::run(&settings)?;
     if args.json {
-        println!("{}", serde_json::to_string_pretty(&results)?);
+        output::print_json(&results)?;
     } else {
-        print!("{}", compare::table::draw(&results));
+        output::print(&compare::table::draw(&results))?;
     }
     match results.failure() {
         None => Ok(()),
@@ -482,18 +509,16 @@ fn run_compare(args: CompareArgs) -> anyhow::Result<()> {
 
 fn run_atlas(args: AtlasArgs) -> anyhow::Result<()> {
     if args.list {
-        print!("{}", atlas::list());
-        return Ok(());
+        return output::print(&atlas::list());
     }
     let explained = args.explain.as_deref().map(atlas::find).transpose()?;
     let scenarios = explained.map_or(args.scenarios, |scenario| vec![scenario.name.to_owned()]);
     let atlas = atlas::run(&atlas::Settings { scenarios, backends: args.backend })?;
     match explained {
-        Some(scenario) => print!("{}", atlas::explain(scenario, &atlas)),
-        None if args.json => println!("{}", serde_json::to_string_pretty(&atlas)?),
-        None => print!("{}", atlas::table::draw(&atlas)),
+        Some(scenario) => output::print(&atlas::explain(scenario, &atlas)),
+        None if args.json => output::print_json(&atlas),
+        None => output::print(&atlas::table::draw(&atlas)),
     }
-    Ok(())
 }
 
 /// Which models an option is for that `model` does not know.

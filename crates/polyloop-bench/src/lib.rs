@@ -11,6 +11,7 @@
 //! | [`statistics`] | medians, paired ratios, intervals, verdicts |
 //! | [`control`] | how a measured process talks to its parent |
 //! | [`process`] | what the operating system knows about a process |
+//! | [`output`] | what the program prints for its user |
 //! | [`transport`] | streams, or datagrams |
 //! | [`units`] | figures as a person would write them |
 #![forbid(unsafe_code)]
@@ -20,6 +21,7 @@ pub mod cli;
 pub mod compare;
 pub mod control;
 pub mod load;
+pub mod output;
 pub mod process;
 pub mod protocols;
 pub mod serve;

@@ -15,7 +15,9 @@ use serde::{Deserialize, Serialize};
 ///
 /// # Portability
 ///
-/// From `getrusage(RUSAGE_SELF)` on Unix. On Windows it is the sum of both kinds of processor time
+/// From `getrusage(2)` on Unix, children that have been waited for included. Linux tells of living
+/// children, too, but only the sum of both kinds of processor time: the times of a process that has
+/// any are undivided. On Windows it is the sum of both kinds of processor time
 /// that `GetProcessTimes` tells, in ticks of 15.6 ms, and no context switches.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Usage {
@@ -35,7 +37,7 @@ pub struct Usage {
 impl Usage {
     /// User plus system time, in nanoseconds.
     pub fn processor_ns(&self) -> Option<u64> {
-        self.undivided_ns.or(Some(self.user_ns? + self.system_ns?))
+        self.undivided_ns.or_else(|| Some(self.user_ns? + self.system_ns?))
     }
 
     /// This and `more` together; what either does not know counts as nothing.
@@ -45,23 +47,37 @@ impl Usage {
             (None, None) => None,
             (one, other) => Some(one.unwrap_or(0) + other.unwrap_or(0)),
         };
+        let switches = Usage {
+            voluntary_switches: sum(self.voluntary_switches, more.voluntary_switches),
+            involuntary_switches: sum(self.involuntary_switches, more.involuntary_switches),
+            ..Usage::default()
+        };
+        if self.undivided_ns.or(more.undivided_ns).is_some() {
+            let undivided_ns = sum(self.processor_ns(), more.processor_ns());
+            return Usage { undivided_ns, ..switches };
+        }
         Usage {
             user_ns: sum(self.user_ns, more.user_ns),
             system_ns: sum(self.system_ns, more.system_ns),
-            undivided_ns: None,
-            voluntary_switches: sum(self.voluntary_switches, more.voluntary_switches),
-            involuntary_switches: sum(self.involuntary_switches, more.involuntary_switches),
+            ..switches
         }
     }
 
     /// What was used since `start`.
     pub fn since(&self, start: &Usage) -> Usage {
+        let switches = Usage {
+            voluntary_switches: difference(self.voluntary_switches, start.voluntary_switches),
+            involuntary_switches: difference(self.involuntary_switches, start.involuntary_switches),
+            ..Usage::default()
+        };
+        if self.undivided_ns.or(start.undivided_ns).is_some() {
+            let undivided_ns = difference(self.processor_ns(), start.processor_ns());
+            return Usage { undivided_ns, ..switches };
+        }
         Usage {
             user_ns: difference(self.user_ns, start.user_ns),
             system_ns: difference(self.system_ns, start.system_ns),
-            undivided_ns: difference(self.undivided_ns, start.undivided_ns),
-            voluntary_switches: difference(self.voluntary_switches, start.voluntary_switches),
-            involuntary_switches: difference(self.involuntary_switches, start.involuntary_switches),
+            ..switches
         }
     }
 
@@ -154,9 +170,9 @@ fn usage_of_living(child: i32) -> Usage {
     let nanoseconds = used.map(|time| std::time::Duration::from(time).as_nanos() as u64);
     let status = format!("/proc/{child}/status");
     Usage {
-        user_ns: nanoseconds,
-        system_ns: Some(0),
-        undivided_ns: None,
+        user_ns: None,
+        system_ns: None,
+        undivided_ns: nanoseconds,
         voluntary_switches: proc_field(&status, "voluntary_ctxt_switches:"),
         involuntary_switches: proc_field(&status, "nonvoluntary_ctxt_switches:"),
     }
@@ -370,11 +386,11 @@ pub fn processors() -> Option<Vec<usize>> {
     None
 }
 
-/// Pins this thread, and every thread that it starts from now on, to one processor.
+/// Pins this thread, and every thread and process that it starts from now on, to some processors.
 ///
 /// # Errors
 ///
-/// A processor that this process may not run on.
+/// None of them is one that this process may run on.
 ///
 /// # Portability
 ///
@@ -385,17 +401,19 @@ pub fn processors() -> Option<Vec<usize>> {
     target_os = "freebsd",
     target_os = "dragonfly"
 ))]
-pub fn pin(processor: usize) -> std::io::Result<()> {
+pub fn pin(processors: &[usize]) -> std::io::Result<()> {
     use nix::sched::{sched_setaffinity, CpuSet};
     use nix::unistd::Pid;
 
     let mut set = CpuSet::new();
-    set.set(processor)?;
+    for &processor in processors {
+        set.set(processor)?;
+    }
     sched_setaffinity(Pid::from_raw(0), &set)?;
     Ok(())
 }
 
-/// Pins this thread to one processor: not possible on this system.
+/// Pins this thread to some processors: not possible on this system.
 ///
 /// # Errors
 ///
@@ -406,7 +424,7 @@ pub fn pin(processor: usize) -> std::io::Result<()> {
     target_os = "freebsd",
     target_os = "dragonfly"
 )))]
-pub fn pin(_processor: usize) -> std::io::Result<()> {
+pub fn pin(_processors: &[usize]) -> std::io::Result<()> {
     Err(std::io::Error::new(
         std::io::ErrorKind::Unsupported,
         "this system cannot pin a process to a processor",
@@ -469,6 +487,36 @@ mod tests {
     }
 
     #[test]
+    fn what_is_undivided_at_either_end_is_undivided_between_them() {
+        let divided = |user, system| Usage {
+            user_ns: Some(user),
+            system_ns: Some(system),
+            ..Usage::default()
+        };
+        let undivided = |both| Usage { undivided_ns: Some(both), ..Usage::default() };
+        assert_eq!(divided(5, 7).since(&divided(2, 3)), divided(3, 4));
+        assert_eq!(divided(5, 7).since(&undivided(9)), undivided(3));
+        assert_eq!(undivided(15).since(&divided(5, 7)), undivided(3));
+        assert_eq!(undivided(15).since(&undivided(9)).processor_ns(), Some(6));
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn the_time_of_a_living_child_is_undivided() {
+        // cat(1) lives until the end of its input.
+        let mut child =
+            std::process::Command::new("cat").stdin(std::process::Stdio::piped()).spawn().unwrap();
+        let with = usage();
+        assert!((with.user_ns, with.system_ns) == (None, None), "{with:?}");
+        assert!(with.processor_ns().is_some());
+        drop(child.stdin.take());
+        child.wait().unwrap();
+        let without = usage();
+        assert!(without.user_ns.is_some() && without.undivided_ns.is_none(), "{without:?}");
+        assert!(without.since(&with).processor_ns().is_some());
+    }
+
+    #[test]
     #[cfg(target_os = "linux")]
     fn memory_sees_what_is_touched() {
         const SIZE: usize = 64 << 20;
@@ -482,12 +530,15 @@ mod tests {
 
     #[test]
     #[cfg(target_os = "linux")]
-    fn a_pinned_thread_has_one_processor() {
-        let last = *processors().unwrap().last().unwrap();
+    fn a_pinned_thread_has_the_processors_it_was_pinned_to() {
+        let all = processors().unwrap();
+        let last = *all.last().unwrap();
         let seen = std::thread::spawn(move || {
-            pin(last).unwrap();
-            processors().unwrap()
+            pin(&[last]).unwrap();
+            let one = processors().unwrap();
+            pin(&all).unwrap();
+            (one, processors().unwrap() == all)
         });
-        assert_eq!(seen.join().unwrap(), [last]);
+        assert_eq!(seen.join().unwrap(), (vec![last], true));
     }
 }

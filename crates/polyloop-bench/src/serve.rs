@@ -6,6 +6,7 @@ use polyloop_models::Variant;
 
 use crate::cli::Usage;
 use crate::control::{taken_by_loops, Answers, Counted, Listening};
+use crate::output;
 use crate::process;
 use crate::protocols::{Builtin, Cost, Echo};
 use crate::transport::Transport;
@@ -106,7 +107,7 @@ fn tell_shares_at_the_end(server: ServerHandle) -> anyhow::Result<()> {
 /// A processor that this process cannot be pinned to.
 pub fn prepare(pin: Option<usize>) -> anyhow::Result<Option<(u64, u64)>> {
     if let Some(processor) = pin {
-        process::pin(processor)
+        process::pin(&[processor])
             .with_context(|| format!("cannot pin the server to processor {processor}"))?;
     }
     Ok(process::raise_descriptor_limit())
@@ -117,7 +118,7 @@ pub fn prepare(pin: Option<usize>) -> anyhow::Result<Option<(u64, u64)>> {
 ///
 /// # Errors
 ///
-/// The standard output is closed, or the system refuses a thread.
+/// The standard output cannot be written to, or the system refuses a thread.
 pub fn announce(
     listening: &Listening,
     control: bool,
@@ -127,7 +128,7 @@ pub fn announce(
         Answers::begin(listening.clone(), counted)?.on_a_thread()?;
         return Ok(());
     }
-    println!("listening on {}", listening.listening);
+    output::print(&format!("listening on {}\n", listening.listening))?;
     if let Some((soft, hard)) = listening.raised_descriptor_limit {
         eprintln!("descriptor limit raised from {soft} to {hard}");
     }

@@ -92,6 +92,8 @@ fn an_open_loop_charges_a_stall_to_every_request_that_waited() {
     let ended = load(&server, "--rate 100 --duration 600ms --connections 1 --json");
     let report = report(&ended);
     assert!(report.missed_rate, "{report:?}");
+    // Half of them had to wait until after the end, and none is forgotten.
+    assert_eq!((report.requests, report.not_made), (60, 0), "{report:?}");
     // However busy the machine is, a request is due each 10 ms and is made after 20 more.
     let waited = report.latency.mean_ns - report.uncorrected.unwrap().mean_ns;
     let least = (report.requests - 1) as f64 / 2.0 * 10e6;
@@ -137,20 +139,31 @@ fn a_server_that_is_silent_or_hangs_up_is_an_error() {
     let ended = load(&rude, "--requests 5 --connections 2");
     assert_eq!(ended.code, Some(1), "{ended:?}");
 
-    // One of two connections breaks after the request that opened it: the other goes on, and
-    // the report says so.
-    let half = Server::start_counting(|number, stream| {
-        if number == 0 {
-            common::echo_times(stream, 1);
-        } else {
-            echo(stream);
-        }
-    });
+    // The other connection goes on, and the report says so.
+    let half = Server::start_counting(one_breaks);
     let ended = load(&half, "--requests 50 --connections 2 --json");
     assert_eq!(ended.code, Some(0), "{ended:?}");
     let report = report(&ended);
     assert_eq!(report.errors.broken, 1, "{report:?}");
     assert!(report.requests >= 49, "{report:?}");
+}
+
+/// The first connection breaks after the request that opened it.
+fn one_breaks(number: u64, stream: common::Counted) {
+    match number {
+        0 => common::echo_times(stream, 1),
+        _ => echo(stream),
+    }
+}
+
+#[test]
+fn the_schedule_of_a_connection_that_failed_passes_without_it() {
+    let half = Server::start_counting(one_breaks);
+    let ended = load(&half, "--requests 20 --rate 1000 --connections 2 --json");
+    let report = report(&ended);
+    assert_eq!((report.requests, report.errors.broken), (10, 1), "{report:?}");
+    // Its first request is made if it breaks no sooner.
+    assert!(report.missed_rate && (9..=10).contains(&report.not_made), "{report:?}");
 }
 
 #[test]
@@ -164,8 +177,37 @@ fn a_refused_target_is_one_line_and_exit_code_1() {
 }
 
 #[test]
+fn an_output_that_is_closed_is_no_error() {
+    for arguments in [&["atlas", "--list"][..], &["atlas", "--backend", "mio", "--json", "reset"]] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let output = Command::new(env!("CARGO_BIN_EXE_polyloop"))
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(writer)
+            .output()
+            .unwrap();
+        assert_eq!((output.status.code(), output.stderr.as_slice()), (Some(0), &b""[..]));
+    }
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn an_output_that_is_full_is_one_line_and_exit_code_1() {
+    let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_polyloop"))
+        .args(["atlas", "--list"])
+        .stdout(full)
+        .output()
+        .unwrap();
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert_eq!((output.status.code(), text.lines().count()), (Some(1), 1), "{text}");
+    assert!(text.contains("cannot write to the standard output: No space left"), "{text}");
+}
+
+#[test]
 fn a_mistake_is_one_line_and_exit_code_2() {
-    let mistakes: [(&[&str], &str); 21] = [
+    let mistakes: [(&[&str], &str); 25] = [
         (&["serve", "--model", "thread", "--loops", "2"], "--model epoll, mio or uring"),
         (&["serve", "--model", "uring", "--loops", "0"], "1..=1024"),
         (&["serve", "--model", "mio", "--accept", "reuse-port"], "--loops 2 or more"),
@@ -182,6 +224,10 @@ fn a_mistake_is_one_line_and_exit_code_2() {
             &["serve", "--model", "poll", "--trigger", "edge"],
             "--trigger is not for poll; it goes with --model epoll",
         ),
+        (&["serve", "--transport", "udp", "--idle-timeout", "1s"], "--idle-timeout is for conn"),
+        (&["serve", "--transport", "udp", "--read-timeout", "1s"], "--read-timeout is for conn"),
+        (&["serve", "--transport", "udp", "--backlog", "9"], "--backlog is for connections"),
+        (&["serve", "--max-datagram", "99"], "--max-datagram goes with --transport udp"),
         (&["serve", "--protocol", "gopher"], "echo, line, frames, http, work"),
         (&["serve", "--protocol", "work"], "--sleep 2ms"),
         (&["serve", "--sleep", "2ms"], "--protocol work"),

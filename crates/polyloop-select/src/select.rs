@@ -59,6 +59,8 @@ pub struct SelectBackend {
     wake_up: WakeUp,
     /// Where the next look through the answer starts.
     start: usize,
+    /// Sources that the last wait asked whether their connect had failed.
+    asked: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -113,6 +115,7 @@ impl SelectBackend {
             limit,
             wake_up,
             start: 0,
+            asked: 0,
         };
         let waker = backend.wake_up.raw();
         backend.make_room(waker)?;
@@ -212,6 +215,7 @@ impl Backend for SelectBackend {
 
     fn poll(&mut self, events: &mut Events, timeout: Option<Duration>) -> io::Result<()> {
         events.clear();
+        self.asked = 0;
         let left = match self.sets.wait(timeout.map(timespec).as_ref()) {
             Ok(told) => told,
             Err(Errno::INTR) => return Ok(()),
@@ -222,6 +226,7 @@ impl Backend for SelectBackend {
             return Ok(());
         }
         let (waker, wake_up, watched) = (self.wake_up.raw(), &self.wake_up, &mut self.watched);
+        let asked = &mut self.asked;
         let mut first = None;
         let stopped = self.sets.look(self.start, left, |place, raw, told| {
             if raw == waker {
@@ -240,6 +245,7 @@ impl Backend for SelectBackend {
                 }
                 return Look::Next;
             }
+            *asked += 1;
             let failed = sets::connect_failed(raw);
             watched.settled = !failed;
             let told = if failed { told | Readiness::ERROR } else { told };
@@ -258,7 +264,47 @@ impl Backend for SelectBackend {
         Ok(())
     }
 
+    fn further_calls(&self) -> u64 {
+        self.asked
+    }
+
     fn waker(&self) -> Waker {
         self.wake_up.waker()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{self, TcpListener};
+
+    use mio::net::TcpStream;
+    use polyloop::{Context, EventLoop, Handler};
+
+    use super::*;
+
+    /// Leaves everything as it is.
+    struct Idle;
+
+    impl Handler<SelectBackend> for Idle {
+        type Message = ();
+
+        fn ready(&mut self, _: &mut Context<SelectBackend>, _: Token, _: Readiness) {}
+    }
+
+    #[test]
+    fn the_question_whether_a_connect_has_failed_is_counted_once_a_source() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let connect = || net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let mut streams = [(); 2].map(|()| TcpStream::from_std(connect()));
+        let mut event_loop = EventLoop::new(SelectBackend::new().unwrap());
+        for stream in &mut streams {
+            event_loop.context().register(stream, Interest::WRITABLE).unwrap();
+        }
+        for _ in 0..3 {
+            event_loop.turn(&mut Idle, Some(Duration::ZERO)).unwrap();
+        }
+        let counts = event_loop.counters().snapshot();
+        assert_eq!((counts.turns, counts.other_calls), (3, 2), "{counts:?}");
+        assert_eq!(counts.system_calls(), 5, "{counts:?}");
     }
 }

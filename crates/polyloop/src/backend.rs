@@ -90,6 +90,12 @@ pub trait Backend {
     /// What the system says; an interrupted call is no error but an early return.
     fn poll(&mut self, events: &mut Events, timeout: Option<Duration>) -> io::Result<()>;
 
+    /// How many system calls the last `poll` made about sources, beside the one that waits. The
+    /// loop counts them.
+    fn further_calls(&self) -> u64 {
+        0
+    }
+
     /// Ends the present or the next `poll` from any thread.
     fn waker(&self) -> Waker;
 }

@@ -122,8 +122,8 @@ counters! {
     answers,
     /// Answers that the system refused, or that waited when the server stopped.
     unsent,
-    /// Other system calls: half-closing, options, and interest changes where the kernel keeps the
-    /// set.
+    /// Other system calls: half-closing, options, interest changes where the kernel keeps the set,
+    /// and what a backend has to ask beside its wait.
     other_calls,
     /// Reads, writes, accepts and closes that were no system calls of their own: the kernel was
     /// handed several at once, in a call that counts as a turn.

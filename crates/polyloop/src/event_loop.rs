@@ -160,7 +160,12 @@ impl<B: Backend, M: Send + 'static> EventLoop<B, M> {
     fn wait(&mut self, limit: Option<Duration>) -> io::Result<()> {
         let context = &mut self.context;
         let began = Tick::now();
-        let handling = began.since(context.now);
+        // What came before the first `poll` was no handler's time: a loop may be built long before it
+        // runs.
+        let handling = match context.counters().turns.get() {
+            0 => Duration::ZERO,
+            _ => began.since(context.now),
+        };
         context.counters().handling_ns.add(nanos(handling));
         if handling > Self::SLOW && !self.events.is_empty() {
             log::warn!(
@@ -188,6 +193,10 @@ impl<B: Backend, M: Send + 'static> EventLoop<B, M> {
         context.now = Tick::now();
         let counters = &context.sources.counters;
         counters.turns.add(1);
+        let further_calls = context.backend.further_calls();
+        if further_calls > 0 {
+            counters.other_calls.add(further_calls);
+        }
         counters.waiting_ns.add(nanos(context.now.since(began)));
         counters.events.add(self.events.len() as u64);
         counters.empty_polls.add(u64::from(self.events.is_empty()));
@@ -202,4 +211,30 @@ impl<B: Backend, M: Send + 'static> EventLoop<B, M> {
 
 fn nanos(duration: Duration) -> u64 {
     duration.as_nanos() as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::MioBackend;
+
+    struct Idle;
+
+    impl Handler<MioBackend> for Idle {
+        type Message = ();
+
+        fn ready(&mut self, _: &mut Context<MioBackend>, _: Token, _: Readiness) {}
+    }
+
+    #[test]
+    fn the_time_before_the_first_turn_is_not_a_handlers() {
+        let mut event_loop = EventLoop::new(MioBackend::new().unwrap());
+        event_loop.turn(&mut Idle, Some(Duration::ZERO)).unwrap();
+        let counts = event_loop.counters().snapshot();
+        assert_eq!((counts.turns, counts.handling_ns), (1, 0), "{counts:?}");
+        let before = Tick::now();
+        while Tick::now() == before {}
+        event_loop.turn(&mut Idle, Some(Duration::ZERO)).unwrap();
+        assert!(event_loop.counters().handling_ns.get() > 0);
+    }
 }

@@ -5,6 +5,7 @@ use std::io::{Read, Write};
 use std::iter;
 use std::net::TcpStream;
 use std::path::PathBuf;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::ensure;
@@ -34,8 +35,6 @@ pub struct Conditions {
     pub warmup: Duration,
     /// How many connections may wait to be accepted.
     pub backlog: u32,
-    /// The processor that servers run on.
-    pub server_processor: Option<usize>,
     /// The processor that the load generator runs on.
     pub load_processor: Option<usize>,
 }
@@ -140,7 +139,7 @@ impl Measured {
 /// How long a child may take for anything that should be immediate.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Measures one contestant in one scenario.
+/// Measures one contestant in one scenario. The server inherits the processors of this thread.
 ///
 /// # Errors
 ///
@@ -151,16 +150,12 @@ pub fn measure(
     conditions: &Conditions,
 ) -> Result<Measured, String> {
     let mut arguments = contestant.arguments.clone();
-    arguments.extend(words(&[
-        ("--listen", Some("127.0.0.1:0".to_owned())),
-        ("--backlog", Some(conditions.backlog.to_string())),
-        ("--control", None),
-    ]));
+    arguments.extend(words(&[("--listen", Some("127.0.0.1:0".to_owned())), ("--control", None)]));
     let transport = conditions.transport;
-    if transport != Transport::default() {
-        arguments.extend(words(&[("--transport", Some(transport.to_string()))]));
-    }
-    arguments.extend(pin(conditions.server_processor));
+    arguments.extend(match transport {
+        Transport::Tcp => words(&[("--backlog", Some(conditions.backlog.to_string()))]),
+        Transport::Udp => words(&[("--transport", Some(transport.to_string()))]),
+    });
     let own = contestant.program.as_os_str().is_empty();
     let program = if own { &conditions.program } else { &contestant.program };
     let mut server = Child::start("server", program, &arguments)?;
@@ -197,7 +192,9 @@ pub fn measure(
     } else {
         words(&[("--active", Some(scenario.active.to_string()))])
     });
-    arguments.extend(pin(conditions.load_processor));
+    if let Some(processor) = conditions.load_processor {
+        arguments.extend(words(&[("--pin", Some(processor.to_string()))]));
+    }
     let mut load = Child::start("load generator", &conditions.program, &arguments)?;
 
     let request = transport.patience();
@@ -250,9 +247,7 @@ fn who_waits(
         1 => "it serves one connection at a time".to_owned(),
         more => format!("it serves {} connections at a time", units::count(more as u64)),
     };
-    let connect = || TcpStream::connect(&listening.listening);
-    // It is the number that matters: those that the backlog had no room for are none that wait.
-    let silent: Vec<_> = (0..connections).map_while(|_| connect().ok()).collect();
+    let silent = connect(&listening.listening, connections);
     let expected = silent.len().saturating_sub(at_once) as u64;
     let begun = Instant::now();
     loop {
@@ -264,7 +259,8 @@ fn who_waits(
                     (units::count(waiting), units::count(connections as u64));
                 return format!("{served}: {waiting} of {connections} wait in the backlog");
             }
-            Ok(Waiting { waiting: Some(_) }) => {}
+            // Each question costs the server time that it needs to accept.
+            Ok(Waiting { waiting: Some(_) }) => thread::sleep(Duration::from_millis(5)),
             Ok(Waiting { waiting: None }) => {
                 return format!(
                     "{served}: the others wait in the backlog, how many the system does not tell"
@@ -273,6 +269,15 @@ fn who_waits(
             Err(error) => return error,
         }
     }
+}
+
+/// Connects up to `connections` times, until the backlog has no room: from then on a connection is
+/// not refused, it is kept waiting, for minutes if one lets it.
+fn connect(address: &str, connections: usize) -> Vec<TcpStream> {
+    const ROOM: Duration = Duration::from_secs(1);
+    let Ok(address) = address.parse() else { return Vec::new() };
+    let connect = |_| TcpStream::connect_timeout(&address, ROOM).ok();
+    (0..connections).map_while(connect).collect()
 }
 
 /// Makes one request and waits for the server to close after us.
@@ -300,17 +305,27 @@ fn one_datagram(address: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn pin(processor: Option<usize>) -> Vec<String> {
-    match processor {
-        Some(processor) => words(&[("--pin", Some(processor.to_string()))]),
-        None => Vec::new(),
-    }
-}
-
 /// Writes options and their values as the words of a command line.
 fn words(options: &[(&str, Option<String>)]) -> Vec<String> {
     options
         .iter()
         .flat_map(|(name, value)| std::iter::once((*name).to_owned()).chain(value.clone()))
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_backlog_without_room_is_not_waited_for() {
+        let anywhere = "127.0.0.1:0".parse().unwrap();
+        let listener = polyloop::listen(&anywhere, 2).unwrap();
+        let address = listener.address().to_string();
+        let begun = Instant::now();
+        let connected = connect(&address, 20).len();
+        assert!((2..20).contains(&connected), "{connected}");
+        // It takes a second; the system's own patience is some two minutes.
+        assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", begun.elapsed());
+    }
 }

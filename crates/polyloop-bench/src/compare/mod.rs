@@ -15,6 +15,7 @@ pub mod table;
 pub use plan::{Contestant, Scenario};
 pub use save::Results;
 
+use std::iter;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -87,10 +88,7 @@ pub fn run(settings: &Settings) -> anyhow::Result<Results> {
     save::check(&path)?;
 
     let processors = process::processors();
-    let (server, load) = match processors.as_deref() {
-        Some([server, load, ..]) => (Some(*server), Some(*load)),
-        _ => (None, None),
-    };
+    let (servers, load) = place(processors.as_deref().unwrap_or_default());
     let conditions = Conditions {
         transport: settings.transport,
         protocol: settings.protocol,
@@ -98,7 +96,6 @@ pub fn run(settings: &Settings) -> anyhow::Result<Results> {
         duration: settings.duration,
         warmup: settings.warmup,
         backlog: BACKLOG,
-        server_processor: server,
         load_processor: load,
     };
     let mut results = Results {
@@ -119,7 +116,7 @@ pub fn run(settings: &Settings) -> anyhow::Result<Results> {
             margin: settings.margin,
             baseline: plan.baseline.clone(),
             processors,
-            server_processor: server,
+            server_processors: servers.clone(),
             load_processor: load,
         },
         scenarios: plan.scenarios.clone(),
@@ -133,6 +130,12 @@ pub fn run(settings: &Settings) -> anyhow::Result<Results> {
     let saved = Arc::new(Mutex::new(None));
     on_interrupt(Arc::clone(&saved))?;
     let bar = bar((plan.cells_a_round() * settings.rounds as usize) as u64);
+    // Servers are started by this thread and inherit its processors; the load generator leaves them
+    // for its own.
+    if !servers.is_empty() {
+        process::pin(&servers)
+            .with_context(|| format!("cannot pin servers to the processors {servers:?}"))?;
+    }
     for round in 0..settings.rounds {
         for (scenario, contestant) in plan.order(round) {
             bar.set_message(format!(
@@ -166,6 +169,17 @@ pub fn run(settings: &Settings) -> anyhow::Result<Results> {
     Ok(results)
 }
 
+/// The processors of servers, and that of the load generator, which has one alone; none if there are
+/// too few.
+fn place(processors: &[usize]) -> (Vec<usize>, Option<usize>) {
+    match processors {
+        [first, load, others @ ..] => {
+            (iter::once(first).chain(others).copied().collect(), Some(*load))
+        }
+        _ => (Vec::new(), None),
+    }
+}
+
 /// What has been saved so far: the number of rounds and the file.
 type Saved = Arc<Mutex<Option<(u32, PathBuf)>>>;
 
@@ -197,4 +211,17 @@ fn bar(length: u64) -> ProgressBar {
     let bar = ProgressBar::new(length).with_style(style);
     bar.enable_steady_tick(Duration::from_millis(500));
     bar
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn servers_have_all_processors_but_that_of_the_load_generator() {
+        assert_eq!(place(&[]), (vec![], None));
+        assert_eq!(place(&[3]), (vec![], None));
+        assert_eq!(place(&[0, 1]), (vec![0], Some(1)));
+        assert_eq!(place(&[2, 3, 5, 7]), (vec![2, 5, 7], Some(3)));
+    }
 }

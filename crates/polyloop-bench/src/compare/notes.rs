@@ -68,6 +68,7 @@ fn notes(results: &Results) -> Vec<String> {
     }
     notes.extend(saturation(results));
     notes.extend(starvation(results));
+    notes.extend(crowding(results));
     notes.extend(results.summary.iter().filter_map(trouble));
     notes.extend(shares(results));
     if results.summary.iter().any(|row| row.rounds > 0 && row.system_calls.is_none()) {
@@ -129,8 +130,7 @@ fn coverage(results: &Results) -> String {
 }
 
 fn saturation(results: &Results) -> Option<String> {
-    // In most of the rounds.
-    let places = places(results, |row| row.saturated * 2 > row.rounds)?;
+    let places = places(results, |row| row.saturated)?;
     Some(format!(
         "Load generator saturated, more than {} of its processor used, in {places}: requests a second \
          and latency are its own limit there and not the server's; CPU a request still holds.",
@@ -196,7 +196,10 @@ fn starvation(results: &Results) -> Option<String> {
     }
     let places = places(results, |row| {
         let together = row.server_utilisation.zip(row.load_utilisation);
-        together.is_some_and(|(server, load)| server + load < ENOUGH)
+        match together {
+            Some((server, load)) if server + load < ENOUGH => row.rounds,
+            _ => 0,
+        }
     })?;
     Some(format!(
         "The machine was busy with something else in {places}: server and load generator together \
@@ -205,22 +208,60 @@ fn starvation(results: &Results) -> Option<String> {
     ))
 }
 
-/// Names the rows for which something holds: `active (all rows), idle (mio)`.
-fn places(results: &Results, holds: impl Fn(&Row) -> bool) -> Option<String> {
+/// Several loops, threads or processes on one processor take turns.
+fn crowding(results: &Results) -> Option<String> {
+    if results.setup.server_processors.len() != 1 {
+        return None;
+    }
+    // One that serves, and one that answers its parent.
+    const FEW: f64 = 2.0;
+    let places = places(results, |row| {
+        let several = row.loops.len() > 1 || row.threads.is_some_and(|threads| threads > FEW);
+        if several {
+            row.rounds
+        } else {
+            0
+        }
+    })?;
+    Some(format!(
+        "Several loops, threads or processes had one processor together in {places}: what they gain \
+         from more is not in these figures."
+    ))
+}
+
+/// Names the rows for which something holds, and in how many of the rounds unless it is in all:
+/// `active (all rows), idle (mio, poll in 2 of 9 rounds)`.
+fn places(results: &Results, holds_in: impl Fn(&Row) -> usize) -> Option<String> {
     let mut places = Vec::new();
     for scenario in &results.scenarios {
-        let mut rows: Vec<&Row> = results.summary.iter().collect();
-        rows.retain(|row| row.scenario == scenario.name && row.rounds > 0);
+        let mut rows: Vec<(&Row, usize)> =
+            results.summary.iter().map(|row| (row, holds_in(row))).collect();
+        rows.retain(|(row, _)| row.scenario == scenario.name && row.rounds > 0);
         let all = rows.len();
-        rows.retain(|row| holds(row));
-        let names: Vec<&str> = rows.iter().map(|row| row.contestant.as_str()).collect();
-        match names.len() {
-            0 => {}
-            some if some == all => places.push(format!("{} (all rows)", scenario.name)),
-            _ => places.push(format!("{} ({})", scenario.name, names.join(", "))),
-        }
+        rows.retain(|&(_, rounds)| rounds > 0);
+        let least = rows.iter().map(|&(_, rounds)| rounds).min().unwrap_or(0);
+        let most = rows.iter().map(|&(_, rounds)| rounds).max().unwrap_or(0);
+        let names: Vec<String> = match rows.as_slice() {
+            [] => continue,
+            some if some.len() < all => {
+                some.iter().map(|&(row, rounds)| name(row, rounds)).collect()
+            }
+            all if all.iter().all(|&(row, rounds)| rounds == row.rounds) => vec!["all rows".into()],
+            _ if least == most => {
+                vec![format!("all rows in {least} of {} rounds", results.rounds_done)]
+            }
+            _ => vec![format!("all rows in {least} to {most} of {} rounds", results.rounds_done)],
+        };
+        places.push(format!("{} ({})", scenario.name, names.join(", ")));
     }
     (!places.is_empty()).then(|| places.join(", "))
+}
+
+fn name(row: &Row, rounds: usize) -> String {
+    match rounds == row.rounds {
+        true => row.contestant.clone(),
+        false => format!("{} in {rounds} of {} rounds", row.contestant, row.rounds),
+    }
 }
 
 /// What went wrong in a row that has figures all the same.
@@ -253,17 +294,35 @@ fn short_connections(results: &Results) -> String {
 
 fn placement(results: &Results) -> String {
     let setup = &results.setup;
-    match (setup.server_processor, setup.load_processor) {
-        (Some(server), Some(load)) => format!(
-            "Servers ran on processor {server}, the load generator on processor {load}, of {:?}; backlog {}.",
+    let backlog = match setup.transport {
+        Transport::Tcp => format!("; backlog {}", setup.backlog),
+        Transport::Udp => String::new(),
+    };
+    match (setup.server_processors.as_slice(), setup.load_processor) {
+        ([server], Some(load)) => format!(
+            "Servers ran on processor {server}, the load generator on processor {load}, of \
+             {:?}{backlog}.",
             setup.processors.as_deref().unwrap_or_default(),
-            setup.backlog,
         ),
-        _ => format!(
-            "Nothing was pinned: this needs two processors and a system that can; backlog {}.",
-            setup.backlog
+        ([_, ..], Some(load)) => format!(
+            "Servers ran on the processors {}, the load generator on processor \
+             {load}{backlog}.",
+            ranges(&setup.server_processors),
         ),
+        _ => {
+            format!("Nothing was pinned: this needs two processors and a system that can{backlog}.")
+        }
     }
+}
+
+/// Writes whole numbers in ascending order: `0, 2-15`.
+fn ranges(numbers: &[usize]) -> String {
+    let runs = numbers.chunk_by(|one, next| one + 1 == *next);
+    let write = |run: &[usize]| match run {
+        [first, .., last] => format!("{first}-{last}"),
+        run => run.iter().map(usize::to_string).collect(),
+    };
+    runs.map(write).collect::<Vec<_>>().join(", ")
 }
 
 fn raised_limits(results: &Results) -> Option<String> {

@@ -14,7 +14,7 @@ use crate::protocols::{Builtin, Cost};
 use crate::transport::Transport;
 
 /// The version of the file's layout.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 
 /// Everything that a comparison found. The table is drawn from this and from nothing else.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -73,8 +73,8 @@ pub struct Setup {
     pub baseline: String,
     /// The processors that this program may use, where the system tells.
     pub processors: Option<Vec<usize>>,
-    /// The processor that servers were pinned to.
-    pub server_processor: Option<usize>,
+    /// The processors that servers were pinned to; empty if they were not.
+    pub server_processors: Vec<usize>,
     /// The processor that the load generator was pinned to.
     pub load_processor: Option<usize>,
 }

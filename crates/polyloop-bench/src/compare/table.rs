@@ -217,7 +217,7 @@ mod tests {
                 margin: 0.03,
                 baseline: contestants[0].0.to_owned(),
                 processors: None,
-                server_processor: None,
+                server_processors: Vec::new(),
                 load_processor: None,
             },
             scenarios,
@@ -345,18 +345,58 @@ mod tests {
 
     #[test]
     fn a_saturated_load_generator_is_told_where_it_spoils_something() {
-        let free = |_| measured(4000);
-        let busy = |_| match measured(4000) {
-            Outcome::Measured(mut measured) => {
-                measured.load.saturated = true;
-                Outcome::Measured(measured)
+        let busy_in = |rounds: u32| {
+            move |round| match measured(4000) {
+                Outcome::Measured(mut measured) => {
+                    measured.load.saturated = round < rounds;
+                    Outcome::Measured(measured)
+                }
+                failed => failed,
             }
-            failed => failed,
         };
+        let (free, once, busy) = (busy_in(0), busy_in(1), busy_in(6));
         let text = draw(&results(&[("mio", &free), ("poll", &busy)], 6)).replace('\n', " ");
         assert!(text.contains("in active (poll), idle (poll), short (poll):"), "{text}");
         let text = draw(&results(&[("mio", &busy), ("poll", &busy)], 6)).replace('\n', " ");
         assert!(text.contains("in active (all rows),"), "{text}");
+        let all = [("mio", &free as _), ("poll", &once as _), ("select", &busy as _)];
+        let text = draw(&results(&all, 6)).replace('\n', " ");
+        assert!(text.contains("in active (poll in 1 of 6 rounds, select),"), "{text}");
+        let text = draw(&results(&all[1..], 6)).replace('\n', " ");
+        assert!(text.contains("in active (all rows in 1 to 6 of 6 rounds),"), "{text}");
+        let text = draw(&results(&all[1..2], 6)).replace('\n', " ");
+        assert!(text.contains("in active (all rows in 1 of 6 rounds),"), "{text}");
+    }
+
+    #[test]
+    fn several_threads_on_one_processor_are_told() {
+        let with = |threads: u64, loops: usize| {
+            move |_| match measured(4000) {
+                Outcome::Measured(mut measured) => {
+                    measured.threads = Some(threads);
+                    measured.loops = vec![1; loops];
+                    Outcome::Measured(measured)
+                }
+                failed => failed,
+            }
+        };
+        let (one, many, two_loops) = (with(2, 0), with(66, 0), with(2, 2));
+        let mut results =
+            results(&[("mio", &one), ("thread", &many), ("mio:loops=2", &two_loops)], 6);
+        results.setup.load_processor = Some(1);
+        let mut draw_on = |processors: &[usize]| {
+            results.setup.server_processors = processors.to_vec();
+            draw(&results).replace('\n', " ")
+        };
+        let text = draw_on(&[0]);
+        assert!(
+            text.contains("had one processor together in active (thread, mio:loops=2)"),
+            "{text}"
+        );
+        assert!(text.contains("Servers ran on processor 0, the load generator on processor 1"));
+        let text = draw_on(&[0, 2, 3, 4, 7]);
+        assert!(!text.contains("together in"), "{text}");
+        assert!(text.contains("Servers ran on the processors 0, 2-4, 7, the load"), "{text}");
     }
 
     #[test]

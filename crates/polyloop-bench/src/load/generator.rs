@@ -31,8 +31,10 @@ const TICK: u64 = 100_000_000;
 pub(super) struct Window {
     /// Nanoseconds from its start to its last answer.
     elapsed: u64,
-    /// Open loop: fewer than 99 % of the requests that were due were made.
+    /// Open loop: fewer than 99 % of the requests that were due had begun when it ended.
     missed_rate: bool,
+    /// Open loop: requests that were due and never began.
+    not_made: u64,
 }
 
 /// One place for a connection.
@@ -157,7 +159,8 @@ impl<'a> Generator<'a> {
     }
 
     /// Makes requests for `duration`, or exactly `requests` of them, and waits until none is
-    /// under way any more.
+    /// under way any more; in an open loop until those that were due are made, too, for as long as
+    /// one request may take.
     pub(super) fn measure(
         &mut self,
         duration: Duration,
@@ -171,6 +174,7 @@ impl<'a> Generator<'a> {
             requests.unwrap_or(u64::MAX),
             self.settings.rate,
             self.settings.active,
+            self.settings.timeout.as_nanos() as u64,
         );
         self.last_answer = start;
         for slot in &mut self.slots {
@@ -220,7 +224,11 @@ impl<'a> Generator<'a> {
             }
         }
         bar.finish_and_clear();
-        Ok(Window { elapsed: self.last_answer - start, missed_rate: pace.missed() })
+        Ok(Window {
+            elapsed: self.last_answer - start,
+            missed_rate: pace.missed(),
+            not_made: pace.not_made(),
+        })
     }
 
     /// No connection is left that could make a request.
@@ -400,6 +408,7 @@ impl<'a> Generator<'a> {
             saturated: settings.rate.is_none() && utilisation.is_some_and(|u| u > SATURATED),
             rate: settings.rate,
             missed_rate: window.missed_rate,
+            not_made: window.not_made,
             closes_first: settings.short.then(|| "client".to_owned()),
             spread_sources: self.spread_sources,
             raised_descriptor_limit,

@@ -130,7 +130,7 @@ const OWN_DESCRIPTORS: u64 = 16;
 pub fn run(settings: &Settings, gate: &Gate) -> anyhow::Result<Report> {
     settings.check()?;
     if let Some(processor) = settings.pin {
-        process::pin(processor)
+        process::pin(&[processor])
             .with_context(|| format!("cannot pin the load generator to processor {processor}"))?;
     }
     let raised = process::raise_descriptor_limit();

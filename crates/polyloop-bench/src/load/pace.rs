@@ -5,14 +5,20 @@
 ///
 /// In an open loop the requests are due at even distances and go round the active
 /// connections in turn. A connection that is still busy when its request is due makes it as
-/// soon as it can, and the request keeps the time at which it should have begun.
+/// soon as it can, and the request keeps the time at which it should have begun. So one that was
+/// due before the end is made after it: to drop it would hide the very stall it waited for.
 #[derive(Debug)]
 pub(super) struct Pace {
     start: u64,
+    /// No request is due from here on.
     end: u64,
+    /// No request begins from here on, even if it was due before the end.
+    last_call: u64,
     /// Requests that may be made in all.
     limit: u64,
     made: u64,
+    /// Those of them that began before the end.
+    in_time: u64,
     /// Nanoseconds between two requests; `None` in a closed loop.
     interval: Option<f64>,
     active: u64,
@@ -21,12 +27,23 @@ pub(super) struct Pace {
 }
 
 impl Pace {
-    pub(super) fn new(start: u64, end: u64, limit: u64, rate: Option<f64>, active: usize) -> Self {
+    /// A closed loop, or with a `rate` an open one, which waits for `patience` after its end for
+    /// connections whose requests were due.
+    pub(super) fn new(
+        start: u64,
+        end: u64,
+        limit: u64,
+        rate: Option<f64>,
+        active: usize,
+        patience: u64,
+    ) -> Self {
         Pace {
             start,
             end,
+            last_call: if rate.is_some() { end.saturating_add(patience) } else { end },
             limit,
             made: 0,
+            in_time: 0,
             interval: rate.map(|rate| 1e9 / rate),
             active: active as u64,
             passed: 0,
@@ -52,7 +69,7 @@ impl Pace {
     /// Returns when the next request of a connection should have begun, if it is to begin now.
     /// `begun` is how many requests that connection has begun in this phase.
     pub(super) fn take(&mut self, connection: usize, begun: u64, now: u64) -> Option<u64> {
-        if self.made >= self.limit || now >= self.end {
+        if self.made >= self.limit || now >= self.last_call {
             return None;
         }
         let intended = match self.interval {
@@ -67,12 +84,15 @@ impl Pace {
             }
         };
         self.made += 1;
+        self.in_time += u64::from(now < self.end);
         Some(intended)
     }
 
-    /// Says whether no further request will begin.
+    /// Says whether no further request will be due.
     pub(super) fn is_over(&self, now: u64) -> bool {
-        now >= self.end || self.made >= self.limit
+        // The schedule may have passed with fewer made: a connection that failed makes none of its
+        // share.
+        now >= self.end || self.made >= self.limit || self.passed >= self.limit
     }
 
     /// How long to wait at most so that the next request of the schedule begins in time:
@@ -82,9 +102,14 @@ impl Pace {
         Some(next.saturating_sub(now).saturating_sub(2_000_000) / 1_000_000 * 1_000_000)
     }
 
-    /// Says whether fewer than 99 % of the requests that were due were made.
+    /// Says whether fewer than 99 % of the requests that were due had begun by the end.
     pub(super) fn missed(&self) -> bool {
-        self.interval.is_some() && (self.made as f64) < self.passed as f64 * 0.99
+        self.interval.is_some() && (self.in_time as f64) < self.passed as f64 * 0.99
+    }
+
+    /// How many requests were due and never began.
+    pub(super) fn not_made(&self) -> u64 {
+        self.passed.saturating_sub(self.made)
     }
 }
 
@@ -96,7 +121,7 @@ mod tests {
 
     #[test]
     fn a_closed_loop_begins_at_once_until_its_end() {
-        let mut pace = Pace::new(0, 10 * MS, u64::MAX, None, 2);
+        let mut pace = Pace::new(0, 10 * MS, u64::MAX, None, 2, 0);
         assert_eq!(pace.due(MS), None);
         assert_eq!(pace.take(0, 0, MS), Some(MS));
         assert_eq!(pace.take(1, 0, 10 * MS - 1), Some(10 * MS - 1));
@@ -107,7 +132,7 @@ mod tests {
     #[test]
     fn a_number_of_requests_is_kept_exactly() {
         for rate in [None, Some(1e9)] {
-            let mut pace = Pace::new(0, u64::MAX, 5, rate, 2);
+            let mut pace = Pace::new(0, u64::MAX, 5, rate, 2, 0);
             let mut made = 0;
             for begun in 0..10 {
                 for connection in 0..2 {
@@ -120,9 +145,24 @@ mod tests {
     }
 
     #[test]
+    fn a_number_of_requests_is_over_though_a_connection_has_failed() {
+        let mut pace = Pace::new(0, u64::MAX, 6, Some(1000.0), 2, 0);
+        assert_eq!((pace.due(0), pace.is_over(0)), (Some(0), false));
+        let mut begun = 0;
+        while let Some(connection) = pace.due(10 * MS) {
+            if connection == 1 {
+                assert!(pace.take(1, begun, 10 * MS).is_some());
+                begun += 1;
+            }
+        }
+        assert!(pace.is_over(10 * MS));
+        assert_eq!((begun, pace.not_made()), (3, 3));
+    }
+
+    #[test]
     fn an_open_loop_goes_round_the_connections() {
         // A request each millisecond, for five of them.
-        let mut pace = Pace::new(0, 5 * MS, u64::MAX, Some(1000.0), 2);
+        let mut pace = Pace::new(0, 5 * MS, u64::MAX, Some(1000.0), 2, 0);
         assert_eq!(pace.due(0), Some(0));
         assert_eq!(pace.take(0, 0, 0), Some(0));
         assert_eq!(pace.due(0), None);
@@ -133,7 +173,7 @@ mod tests {
 
     #[test]
     fn a_late_request_keeps_its_intended_time() {
-        let mut pace = Pace::new(0, 100 * MS, u64::MAX, Some(1000.0), 2);
+        let mut pace = Pace::new(0, 100 * MS, u64::MAX, Some(1000.0), 2, 0);
         while pace.due(9 * MS).is_some() {}
         // Connection 0 was busy from 0 to 9 ms: its requests of 2, 4, 6 and 8 ms wait.
         assert_eq!(pace.take(0, 1, 9 * MS), Some(2 * MS));
@@ -143,8 +183,27 @@ mod tests {
     }
 
     #[test]
+    fn what_was_due_before_the_end_is_made_after_it() {
+        // Connection 0 was busy from 8 ms until 2 ms after the end.
+        let mut pace = Pace::new(0, 10 * MS, u64::MAX, Some(1000.0), 1, 5 * MS);
+        for begun in 0..9 {
+            assert_eq!(pace.due(begun * MS), Some(0));
+            assert_eq!(pace.take(0, begun, begun * MS), Some(begun * MS));
+        }
+        assert_eq!(pace.due(12 * MS), Some(0));
+        assert_eq!(pace.due(12 * MS), None);
+        assert_eq!((pace.not_made(), pace.missed()), (1, true));
+        // No longer than its patience.
+        assert_eq!(pace.take(0, 9, 15 * MS), None);
+        assert_eq!(pace.take(0, 9, 12 * MS), Some(9 * MS));
+        // Made at last, but not in time.
+        assert_eq!((pace.not_made(), pace.missed()), (0, true));
+        assert_eq!(pace.take(0, 10, 12 * MS), None);
+    }
+
+    #[test]
     fn waiting_ends_before_the_next_request_is_due() {
-        let mut pace = Pace::new(0, 1000 * MS, u64::MAX, Some(10.0), 1);
+        let mut pace = Pace::new(0, 1000 * MS, u64::MAX, Some(10.0), 1, 0);
         assert_eq!(pace.due(0), Some(0));
         assert_eq!(pace.patience(0), Some(98 * MS));
         assert_eq!(pace.patience(99 * MS), Some(0));

@@ -41,8 +41,13 @@ pub struct Report {
     pub saturated: bool,
     /// Open loop only: the rate asked for, in requests a second.
     pub rate: Option<f64>,
-    /// Open loop only: fewer than 99 % of the requests that were due were made.
+    /// Open loop only: fewer than 99 % of the requests that were due had begun when the time was
+    /// up. The rest waited for a busy connection, and the latency counts that.
     pub missed_rate: bool,
+    /// Open loop only: requests that were due and never made, for their connection had failed or
+    /// was still busy when the time was up and that of a request, too. No latency counts them.
+    #[serde(default)]
+    pub not_made: u64,
     /// Short connections only: which side closes first.
     pub closes_first: Option<String>,
     /// Short connections only: whether their source addresses were spread over 127.0.0.0/8.
@@ -173,6 +178,14 @@ impl Report {
                 out,
                 "missed rate: {} requests/s were asked for; server or load generator cannot keep up",
                 units::rate(rate),
+            )?;
+        }
+        if self.not_made > 0 {
+            writeln!(
+                out,
+                "not made: {} requests that were due, on connections that had failed or stayed busy; \
+                 no latency counts them",
+                units::count(self.not_made),
             )?;
         }
         if let Some(side) = &self.closes_first {
