@@ -1,0 +1,138 @@
+//! What each command does with what was asked for.
+
+use polyloop_models::{Model, Variant};
+
+use super::{AtlasArgs, CompareArgs, LoadArgs, ModelArgs, ServeArgs, Usage};
+use crate::control::Gate;
+use crate::{atlas, compare, load, output, serve};
+
+pub(super) fn serve(args: ServeArgs) -> anyhow::Result<()> {
+    let config = args.config()?;
+    let mut model = args.model;
+    for (flag, setting) in args.settings.given() {
+        model.add(&setting).map_err(|_| Usage(goes_with(flag, &setting, model.model())))?;
+    }
+    serve::run(serve::Settings {
+        model,
+        transport: args.protocol.transport,
+        protocol: args.protocol.protocol,
+        cost: args.protocol.cost()?,
+        listen: args.listen,
+        config,
+        control: args.control,
+        pin: args.pin,
+    })
+}
+
+pub(super) fn load(args: &LoadArgs) -> anyhow::Result<()> {
+    let active = args.active.unwrap_or(args.connections);
+    if active > args.connections {
+        return Err(Usage(format!(
+            "--active {active} is more than --connections {}",
+            args.connections
+        ))
+        .into());
+    }
+    let gate = if args.control { Gate::controlled()? } else { Gate::open() };
+    let settings = load::Settings {
+        transport: args.transport,
+        target: args.target.clone(),
+        protocol: args.protocol,
+        connections: args.connections,
+        active,
+        size: args.size,
+        duration: args.duration,
+        requests: args.requests,
+        warmup: args.warmup,
+        rate: args.rate,
+        short: args.short,
+        timeout: args.timeout.unwrap_or_else(|| args.transport.patience()),
+        seed: args.seed,
+        pin: args.pin,
+    };
+    let report = load::run(&settings, &gate)?;
+    if args.json && !args.control {
+        output::print_json(&report)?;
+    } else if !args.control {
+        output::print(&report.text())?;
+    }
+    match report.failure() {
+        None => Ok(()),
+        Some(failure) => Err(anyhow::anyhow!(failure)),
+    }
+}
+
+pub(super) fn compare(args: CompareArgs) -> anyhow::Result<()> {
+    let settings = compare::Settings {
+        models: models(args.models, &args.settings)?,
+        peers: args.peer,
+        transport: args.protocol.transport,
+        protocol: args.protocol.protocol,
+        cost: args.protocol.cost()?,
+        scenarios: args.scenarios,
+        rounds: args.rounds,
+        duration: args.duration,
+        warmup: args.warmup,
+        connections: args.connections,
+        active: args.active,
+        baseline: args.baseline,
+        margin: args.margin / 100.0,
+        seed: args.seed,
+        out: args.out,
+    };
+    let results = compare::run(&settings)?;
+    if args.json {
+        output::print_json(&results)?;
+    } else {
+        output::print(&compare::table::draw(&results))?;
+    }
+    match results.failure() {
+        None => Ok(()),
+        Some(failure) => Err(anyhow::anyhow!(failure)),
+    }
+}
+
+pub(super) fn atlas(args: AtlasArgs) -> anyhow::Result<()> {
+    if args.list {
+        return output::print(&atlas::list());
+    }
+    let explained = args.explain.as_deref().map(atlas::find).transpose()?;
+    let scenarios = explained.map_or(args.scenarios, |scenario| vec![scenario.name.to_owned()]);
+    let atlas = atlas::run(&atlas::Settings { scenarios, backends: args.backend })?;
+    match explained {
+        Some(scenario) => output::print(&atlas::explain(scenario, &atlas)),
+        None if args.json => output::print_json(&atlas),
+        None => output::print(&atlas::table::draw(&atlas)),
+    }
+}
+
+/// Which models an option is for that `model` does not know.
+fn goes_with(flag: &str, setting: &str, model: Model) -> String {
+    let knows = |model: &&Model| Variant::from(**model).add(setting).is_ok();
+    let names: Vec<_> = Model::ALL.iter().filter(knows).map(|model| model.name()).collect();
+    let names = match names.split_last() {
+        Some((last, [])) => (*last).to_owned(),
+        Some((last, others)) => format!("{} or {last}", others.join(", ")),
+        None => String::new(),
+    };
+    format!("{flag} is not for {model}; it goes with --model {names}")
+}
+
+/// The models that are named, each with what was given for all that know it.
+pub(super) fn models(names: Vec<String>, settings: &ModelArgs) -> Result<Vec<Variant>, Usage> {
+    let mut models = Vec::new();
+    for name in names.iter().filter(|name| !name.is_empty()) {
+        if name == "all" {
+            models.extend(Model::ALL.iter().map(|&model| Variant::from(model)));
+        } else {
+            models.push(name.parse::<Variant>().map_err(|unknown| Usage(unknown.to_string()))?);
+        }
+    }
+    for (flag, setting) in settings.given() {
+        let known = models.iter_mut().filter_map(|model| model.add(&setting).ok()).count();
+        if known == 0 {
+            return Err(Usage(format!("{flag} {setting}: none of the models has such a setting")));
+        }
+    }
+    Ok(models)
+}
