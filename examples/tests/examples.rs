@@ -392,7 +392,8 @@ fn proxy_passes_a_reset_on() {
         match stays.read_to_end(&mut Vec::new()) {
             Err(error) => assert_eq!(error.kind(), ErrorKind::ConnectionReset),
             // Wine reads a reset as the end of input.
-            Ok(_) => assert!(cfg!(windows), "a reset became an end"),
+            Ok(_) if cfg!(windows) => {}
+            Ok(_) => panic!("a reset became an end"),
         }
     }
 }

@@ -2,8 +2,8 @@
 
 mod common;
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -423,6 +423,9 @@ fn a_comparison_shows_the_share_of_each_loop() {
 #[test]
 #[cfg(unix)]
 fn an_interrupted_server_tells_the_share_of_each_loop() {
+    use std::io::Read;
+    use std::net::TcpStream;
+
     let policies = ["round-robin", "least-loaded", "reuse-port"];
     for policy in &policies[..if cfg!(target_os = "linux") { 3 } else { 2 }] {
         let mut server = Command::new(env!("CARGO_BIN_EXE_polyloop"))

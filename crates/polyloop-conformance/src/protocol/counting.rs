@@ -46,6 +46,8 @@ pub fn a_request_costs_what_it_must(scene: &Scene) {
         }
         // So does the process of a connection; the one that accepts has turns of its own.
         Model::Process => assert_eq!(counts.reads, REQUESTS + 1, "{counts:?}"),
+        // It asks again and again: how often until a request comes is the scheduler's business.
+        Model::Spin => assert!(counts.system_calls() >= 2 * REQUESTS, "{counts:?}"),
         // A loop asks what is ready, and may have to read once more to see that nothing is.
         _ => {
             assert!(counts.reads <= 2 * (REQUESTS + 2), "{counts:?}");

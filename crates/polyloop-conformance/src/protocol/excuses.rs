@@ -58,7 +58,6 @@ const EXCUSES: &[(Model, &str, &str)] = &[
     ),
     (Model::Process, "a_unix_socket_is_served", NO_THREAD),
     (Model::Process, "descriptors_passed_over_a_unix_socket", NO_THREAD),
-    (Model::Spin, "a_request_costs_what_it_must", NEVER_SLEEPS),
     (Model::Spin, "without_deadlines_silence_costs_nothing", NEVER_SLEEPS),
 ];
 
