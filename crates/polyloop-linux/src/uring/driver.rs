@@ -148,10 +148,13 @@ impl<P: Protocol, F: Fn(&Peer) -> P> Driver<F, P> {
 
     fn wait(&mut self) -> io::Result<()> {
         let began = Tick::now();
-        let handling = began.since(self.shared.now);
-        self.counters.handling_ns.add(nanos(handling));
-        if handling > SLOW && self.counters.turns.get() > 0 {
-            log::warn!("the loop stood still for {handling:.0?} while it handled one turn");
+        // Before the first turn nothing was handled.
+        if self.counters.turns.get() > 0 {
+            let handling = began.since(self.shared.now);
+            self.counters.handling_ns.add(nanos(handling));
+            if handling > SLOW {
+                log::warn!("the loop stood still for {handling:.0?} while it handled one turn");
+            }
         }
 
         let deadline = self.shared.timers.next_deadline();
