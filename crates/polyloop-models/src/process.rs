@@ -20,9 +20,8 @@ use nix::unistd::Pid;
 use polyloop::blocking::Service;
 use polyloop::driver::{Control, Starvation};
 use polyloop::{listen, Address, Config, Counts, Listener, Peer, Protocol, ServerHandle, Tick};
-use signal_hook::{consts::SIGCHLD, low_level, SigId};
 
-use crate::fork::{self, OnlyThread};
+use crate::fork::{self, OnlyThread, Signals};
 use crate::BoundServer;
 
 /// A server that forks for each connection: the child serves it, blocking, and ends with it.
@@ -113,6 +112,11 @@ impl Shared {
 
     fn ask(&self, wish: Wish) {
         self.wish.fetch_max(wish as u8, Ordering::SeqCst);
+        self.wake();
+    }
+
+    /// Wakes the accept loop; from a signal handler, too.
+    fn wake(&self) {
         // A mailbox that is full wakes the loop as well.
         let _ = send(self.sender.as_raw_fd(), b"!", MsgFlags::MSG_DONTWAIT);
     }
@@ -144,37 +148,11 @@ struct Server<F> {
     shared: Arc<Shared>,
 }
 
-/// The signals of a server that forks, as long as it runs.
-struct Signals {
-    child_ended: SigId,
-}
-
-impl Signals {
-    fn new(sender: &UnixDatagram) -> io::Result<Signals> {
-        let signals =
-            Signals { child_ended: low_level::pipe::register(SIGCHLD, sender.try_clone()?)? };
-        fork::commands().thread_block()?;
-        Ok(signals)
-    }
-
-    /// The end of a child no longer concerns this process, which is one itself.
-    fn forget_children(&self) {
-        low_level::unregister(self.child_ended);
-    }
-}
-
-impl Drop for Signals {
-    fn drop(&mut self) {
-        self.forget_children();
-        // It worked the other way round.
-        let _ = fork::commands().thread_unblock();
-    }
-}
-
 impl<P: Protocol, F: Fn(&Peer) -> P> Server<F> {
     fn run(mut self, mut attendant: Option<Attendant>) -> io::Result<()> {
         let only_thread = OnlyThread::check()?;
-        let signals = Signals::new(&self.shared.sender)?;
+        let shared = Arc::clone(&self.shared);
+        let _signals = Signals::new(move || shared.wake())?;
         let mut children = HashSet::new();
         let mut starvation = Starvation::default();
         let mut resting_until = None;
@@ -235,7 +213,6 @@ impl<P: Protocol, F: Fn(&Peer) -> P> Server<F> {
                     counts.other_calls += 3;
                 }
                 Ok(None) => {
-                    signals.forget_children();
                     drop(attendant);
                     self.be_child(parent, stream, &peer);
                 }

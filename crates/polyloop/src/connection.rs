@@ -72,13 +72,18 @@ impl Connection<'_> {
     /// the connection is gone by then.
     pub fn set_timer(&mut self, after: Duration) -> TimerId {
         let token = self.0.token;
-        self.0.machine.set_timer();
+        self.0.machine.timer_was_set();
         self.0.timers.insert(Tick::now().after(after), token)
     }
 
-    /// Cancels a timer and says whether it was still pending.
+    /// Cancels a timer of this connection and says whether it was still pending.
     pub fn cancel_timer(&mut self, timer: TimerId) -> bool {
-        self.0.timers.cancel(timer)
+        let own = self.0.timers.owner(timer) == Some(self.0.token);
+        let cancelled = own && self.0.timers.cancel(timer);
+        if cancelled {
+            self.0.machine.timer_is_gone();
+        }
+        cancelled
     }
 
     /// Who is at the other end.

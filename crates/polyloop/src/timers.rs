@@ -2,7 +2,7 @@
 
 use slab::Slab;
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BinaryHeap, HashSet};
 use std::num::NonZeroU64;
 
 use crate::{Tick, Token};
@@ -28,12 +28,17 @@ impl TimerId {
 ///
 /// Timers are due in order of deadline, and those of one deadline in the order in which they were
 /// set. Cancelling frees the timer's slot at once and leaves its place in the heap to be skipped
-/// later; when more places are stale than alive, the heap is built anew, so that memory follows
-/// the number of pending timers and cancelling stays O(1) on average.
+/// later; what is cancelled with its token leaves its slot behind as well. When more places are
+/// stale than alive, the heap is built anew, so that memory follows the number of pending timers
+/// and cancelling stays O(1) on average.
 #[derive(Debug)]
 pub struct Timers {
     heap: BinaryHeap<Reverse<Place>>,
     pending: Slab<Pending>,
+    /// Tokens all of whose timers are cancelled, while those may still have their slots.
+    gone: HashSet<Token>,
+    /// How many slots those timers hold.
+    orphans: usize,
     /// How many timers were set, from one.
     set: u64,
 }
@@ -64,19 +69,20 @@ impl Timers {
     /// Makes an empty set, without allocating.
     #[must_use]
     pub fn new() -> Timers {
-        Timers { heap: BinaryHeap::new(), pending: Slab::new(), set: 0 }
+        let (heap, pending) = (BinaryHeap::new(), Slab::new());
+        Timers { heap, pending, gone: HashSet::new(), orphans: 0, set: 0 }
     }
 
     /// How many timers are pending.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.pending.len()
+        self.pending.len() - self.orphans
     }
 
     /// Whether no timer is pending.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.pending.is_empty()
+        self.len() == 0
     }
 
     /// Sets a timer for `token`; it is due at `deadline` and not before.
@@ -105,18 +111,28 @@ impl Timers {
         cancelled
     }
 
-    /// Builds the heap anew if most of its places are stale.
-    fn sweep(&mut self) {
-        if self.heap.len() > 2 * self.pending.len() + Timers::STALE {
-            let pending = &self.pending;
-            self.heap.retain(|Reverse(place)| is_alive(pending, place));
+    /// Cancels all timers of `token`, of which `count` are pending. The token is not to be used
+    /// for timers again.
+    pub fn cancel_all(&mut self, token: Token, count: usize) {
+        if count > 0 && self.gone.insert(token) {
+            self.orphans += count;
+            debug_assert!(self.orphans <= self.pending.len(), "{token} has fewer than {count}");
+            self.sweep();
         }
     }
 
-    /// Cancels all timers of `token`, in time linear in the number of pending ones.
-    pub fn cancel_all(&mut self, token: Token) {
-        self.pending.retain(|_, pending| pending.token != token);
-        self.sweep();
+    /// Builds the heap anew if most of its places are stale.
+    fn sweep(&mut self) {
+        if self.heap.len() <= 2 * self.len() + Timers::STALE {
+            return;
+        }
+        if self.orphans > 0 {
+            self.pending.retain(|_, pending| !self.gone.contains(&pending.token));
+            self.gone.clear();
+            self.orphans = 0;
+        }
+        let pending = &self.pending;
+        self.heap.retain(|Reverse(place)| names(pending, place.timer));
     }
 
     /// The earliest deadline.
@@ -142,17 +158,36 @@ impl Timers {
 
     /// Takes a timer out and returns its token; `None` if it was cancelled or taken before.
     pub fn take(&mut self, timer: TimerId) -> Option<Token> {
-        if self.pending.get(timer.slot())?.timer != timer {
+        if !names(&self.pending, timer) {
             return None;
         }
-        Some(self.pending.remove(timer.slot()).token)
+        let token = self.pending.remove(timer.slot()).token;
+        if self.orphans > 0 && self.gone.contains(&token) {
+            self.orphans -= 1;
+            if self.orphans == 0 {
+                self.gone.clear();
+            }
+            return None;
+        }
+        Some(token)
+    }
+
+    /// The token of a pending timer.
+    pub(crate) fn owner(&self, timer: TimerId) -> Option<Token> {
+        names(&self.pending, timer).then(|| self.pending[timer.slot()].token)
     }
 
     /// The place of the earliest pending timer; stale ones before it are dropped.
     fn earliest(&mut self) -> Option<Place> {
         while let Some(&Reverse(place)) = self.heap.peek() {
-            if is_alive(&self.pending, &place) {
-                return Some(place);
+            match self.pending.get(place.timer.slot()) {
+                Some(Pending { timer, token }) if *timer == place.timer => {
+                    if self.orphans == 0 || !self.gone.contains(token) {
+                        return Some(place);
+                    }
+                    self.take(place.timer);
+                }
+                _ => {}
             }
             self.heap.pop();
         }
@@ -160,8 +195,9 @@ impl Timers {
     }
 }
 
-fn is_alive(pending: &Slab<Pending>, place: &Place) -> bool {
-    pending.get(place.timer.slot()).is_some_and(|found| found.timer == place.timer)
+/// Whether the slot of a timer is still its own.
+fn names(pending: &Slab<Pending>, timer: TimerId) -> bool {
+    pending.get(timer.slot()).is_some_and(|found| found.timer == timer)
 }
 
 #[cfg(test)]
@@ -241,8 +277,54 @@ mod tests {
         for index in [1, 2, 1, 3] {
             timers.insert(now, token(index));
         }
-        timers.cancel_all(token(1));
+        timers.cancel_all(token(1), 2);
+        assert_eq!(timers.len(), 2);
         assert_eq!(due_at(&mut timers, now), [token(2), token(3)]);
+        assert!(timers.is_empty());
+    }
+
+    #[test]
+    fn due_timers_of_a_token_can_be_cancelled_until_they_are_taken() {
+        let mut timers = Timers::new();
+        let now = Tick::now();
+        let mut due = Vec::new();
+        for index in [1, 2] {
+            timers.insert(now, token(index));
+        }
+        timers.collect_due(now, &mut due);
+        timers.cancel_all(token(1), 1);
+        let taken: Vec<_> = due.into_iter().map(|timer| timers.take(timer)).collect();
+        assert_eq!(taken, [None, Some(token(2))]);
+        assert!(timers.is_empty() && timers.pending.is_empty() && timers.gone.is_empty());
+    }
+
+    #[test]
+    fn a_timer_cancelled_with_its_token_cannot_be_cancelled_again() {
+        let mut timers = Timers::new();
+        let far = Tick::now().after(Duration::from_secs(3600));
+        let (first, second) = (timers.insert(far, token(1)), timers.insert(far, token(1)));
+        timers.insert(far, token(2));
+        timers.cancel_all(token(1), 2);
+        assert!(!timers.cancel(first));
+        assert!(!timers.cancel(second));
+        assert_eq!((timers.len(), timers.pending.len()), (1, 1));
+        assert_eq!(timers.next_deadline(), Some(far));
+    }
+
+    #[test]
+    fn timers_cancelled_with_their_token_leave_no_memory_behind() {
+        let mut timers = Timers::new();
+        let far = Tick::now().after(Duration::from_secs(3600));
+        timers.insert(far, token(0));
+        for index in 1..100_000 {
+            for _ in 0..3 {
+                timers.insert(far, token(index));
+            }
+            timers.cancel_all(token(index), 3);
+        }
+        assert_eq!(timers.len(), 1);
+        assert!(timers.pending.len() <= 2 + Timers::STALE + 3, "{} slots", timers.pending.len());
+        assert!(timers.heap.len() <= 2 + Timers::STALE + 3, "{} places", timers.heap.len());
     }
 
     #[test]

@@ -23,8 +23,8 @@ pub struct Machine {
     /// When a byte last moved.
     active: Tick,
     flags: u16,
-    /// The protocol has set a timer, which is not to outlive the connection.
-    timed: bool,
+    /// How many of the protocol's timers are pending, which are not to outlive the connection.
+    timers: u32,
     /// Bytes that are on their way with [`FLIGHT`].
     flying: u32,
 }
@@ -120,7 +120,7 @@ impl Machine {
     /// A connection that opens at `now`.
     #[must_use]
     pub fn new(now: Tick) -> Machine {
-        Machine { held: None, active: now, flags: 0, timed: false, flying: 0 }
+        Machine { held: None, active: now, flags: 0, timers: 0, flying: 0 }
     }
 
     #[inline]
@@ -141,14 +141,20 @@ impl Machine {
         self.flags |= ABOVE_HIGH;
     }
 
-    pub(crate) fn set_timer(&mut self) {
-        self.timed = true;
+    pub(crate) fn timer_was_set(&mut self) {
+        self.timers += 1;
     }
 
-    /// Whether the protocol has set timers, to be cancelled with the connection's end.
+    /// A timer of the connection is pending no more.
+    pub(crate) fn timer_is_gone(&mut self) {
+        self.timers -= 1;
+    }
+
+    /// How many of the protocol's timers are pending, to be
+    /// [cancelled](crate::Timers::cancel_all) with the connection's end.
     #[must_use]
-    pub fn has_timers(&self) -> bool {
-        self.timed
+    pub fn timers(&self) -> usize {
+        self.timers as usize
     }
 
     pub(crate) fn is_above_high_water(&self) -> bool {
@@ -274,6 +280,7 @@ impl Machine {
 
     /// A timer of the connection is due.
     pub fn timer<P: Protocol>(connection: &mut Connection<'_>, protocol: &mut P, timer: TimerId) {
+        connection.0.machine.timer_is_gone();
         protocol.timer(connection, timer);
     }
 

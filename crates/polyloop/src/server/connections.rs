@@ -211,9 +211,7 @@ impl<P: Protocol, F: Fn(&Peer) -> P> Connections<F, P> {
         let Some(Entry::Connection(mut link)) = self.entries.remove(token) else { return };
         log::debug!("{token}: closed, {reason}");
         link.watchdog.cancel(context.timers());
-        if link.machine.has_timers() {
-            context.timers().cancel_all(token);
-        }
+        context.timers().cancel_all(token, link.machine.timers());
         link.protocol.closed(reason);
         // The loop knows every token that is in the map.
         let _ = context.close(token, link.stream);
