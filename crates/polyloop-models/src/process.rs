@@ -50,7 +50,8 @@ where
     mailbox.set_nonblocking(true)?;
     let shared =
         Shared { wish: AtomicU8::new(Wish::Serve as u8), counts: Mutex::default(), sender };
-    let server = Server { listeners, config, factory, mailbox, shared: Arc::new(shared) };
+    let service = Service::new(config.clone(), factory);
+    let server = Server { listeners, config, service, mailbox, shared: Arc::new(shared) };
     Ok(BoundServer {
         addresses: server.listeners.iter().map(|listener| listener.address().clone()).collect(),
         handle: ServerHandle::new(Arc::clone(&server.shared) as Arc<dyn Control>),
@@ -143,7 +144,8 @@ impl Control for Shared {
 struct Server<F> {
     listeners: Vec<Listener>,
     config: Config,
-    factory: F,
+    /// Each child's own: here it serves nobody.
+    service: Service<F>,
     mailbox: UnixDatagram,
     shared: Arc<Shared>,
 }
@@ -151,6 +153,8 @@ struct Server<F> {
 impl<P: Protocol, F: Fn(&Peer) -> P> Server<F> {
     fn run(mut self, mut attendant: Option<Attendant>) -> io::Result<()> {
         let only_thread = OnlyThread::check()?;
+        // What a thread knows of itself is made when it first asks: here, and not in each child.
+        let _ = std::thread::current();
         let shared = Arc::clone(&self.shared);
         let _signals = Signals::new(move || shared.wake())?;
         let mut children = HashSet::new();
@@ -307,11 +311,10 @@ impl<P: Protocol, F: Fn(&Peer) -> P> Server<F> {
 
     /// Serves the connection, in a process that has nothing else.
     fn be_child(self, parent: Pid, stream: TcpStream, peer: &Peer) -> ! {
-        let Server { listeners, config, factory, mailbox, shared } = self;
+        let Server { listeners, service, mailbox, shared, .. } = self;
         drop((listeners, mailbox));
         let served = panic::catch_unwind(AssertUnwindSafe(|| {
             end_with(parent)?;
-            let service = Service::new(config, factory);
             let mut obeys = Ok(());
             service.serve_interruptibly(stream, peer, |interrupt| obeys = fork::obey(interrupt));
             // The parent has counted these.

@@ -7,12 +7,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::outbox::Outbox;
-use super::{Member, Phase};
+use super::{Buffer, Member, Phase};
 use crate::machine::{Environment, Machine, Step};
 use crate::{Closed, Config, Connection, Handle, Peer, Protocol, Tick, Timers, Token};
 
-/// What one read takes at most.
-const BUFFER: usize = 16 * 1024;
+/// Room for what one read takes at most.
+pub(super) fn buffer() -> Buffer {
+    vec![0; 16 * 1024].into()
+}
 
 /// A connection has a driver of its own, and needs no name.
 const TOKEN: Token = Token::new(0, 0);
@@ -23,6 +25,7 @@ pub(super) fn drive<P: Protocol>(
     peer: &Peer,
     protocol: &mut P,
     config: &Config,
+    buffer: &mut [u8],
 ) -> Closed {
     let outbox = OnceCell::new();
     let handle = || {
@@ -46,7 +49,7 @@ pub(super) fn drive<P: Protocol>(
         unclocked: false,
     };
     let _end = End(&outbox);
-    driven.run()
+    driven.run(buffer)
 }
 
 /// Ends what others may still send, even if a protocol panics: a handle keeps no socket open.
@@ -84,25 +87,24 @@ struct Driven<'a, P> {
 type Ended = Result<(), Closed>;
 
 impl<P: Protocol> Driven<'_, P> {
-    fn run(mut self) -> Closed {
-        match self.serve() {
+    fn run(mut self, buffer: &mut [u8]) -> Closed {
+        match self.serve(buffer) {
             Ok(never) => match never {},
             Err(reason) => reason,
         }
     }
 
-    fn serve(&mut self) -> Result<std::convert::Infallible, Closed> {
+    fn serve(&mut self, buffer: &mut [u8]) -> Result<std::convert::Infallible, Closed> {
         if let Some(limit) = self.config.write {
             self.member.counters.other_calls.add(1);
             let limit = limit.max(SHORTEST);
             self.member.socket.limit_writes(Some(limit)).map_err(failed)?;
         }
-        let mut buffer = vec![0; BUFFER];
         self.tell(Machine::opened);
         self.settle()?;
         loop {
             if self.machine.interest().is_readable() {
-                self.read(&mut buffer)?;
+                self.read(buffer)?;
             } else {
                 self.wait()?;
             }

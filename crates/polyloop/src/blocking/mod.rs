@@ -53,7 +53,12 @@ struct Roster {
     /// Where acceptors may sleep.
     entrances: Vec<Arc<Entrance>>,
     starvation: Starvation,
+    /// What connections that have ended read into, and others will.
+    buffers: Vec<Buffer>,
 }
+
+/// What a connection reads into.
+type Buffer = Box<[u8]>;
 
 /// Where a server, and each of its connections, stands on its way to the end.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -197,7 +202,10 @@ impl fmt::Debug for Interrupt {
 impl<F> Service<F> {
     /// Describes what is served: `factory` makes the protocol of each connection.
     pub fn new(config: Config, factory: F) -> Service<F> {
-        let shared = Shared { config, roster: Mutex::default(), changed: Condvar::new() };
+        // The first is made here: a server that forks has it made once for all its children, which
+        // then write to as much of it as they read.
+        let roster = Roster { buffers: vec![drive::buffer()], ..Roster::default() };
+        let shared = Shared { config, roster: Mutex::new(roster), changed: Condvar::new() };
         Service { factory, shared: Arc::new(shared) }
     }
 
@@ -335,14 +343,17 @@ impl<P: Protocol, F: Fn(&Peer) -> P> Service<F> {
         let mut roster = self.shared.roster();
         let key = roster.members.insert(Arc::clone(&member));
         member.advance(roster.phase);
+        let buffer = roster.buffers.pop();
         drop(roster);
         // Whatever the protocol does, the connection leaves the roster.
-        let _leave = Leave { shared: &self.shared, key };
+        let buffer = buffer.unwrap_or_else(drive::buffer);
+        let mut leave = Leave { shared: &self.shared, key, buffer };
         take(Interrupt(Arc::clone(&member)));
         member.counters.opened.add(1);
         log::debug!("{peer}: opened");
         let mut protocol = (self.factory)(peer);
-        let reason = drive::drive(&member, peer, &mut protocol, &self.shared.config);
+        let reason =
+            drive::drive(&member, peer, &mut protocol, &self.shared.config, &mut leave.buffer);
         log::debug!("{peer}: closed, {reason}");
         protocol.closed(reason);
         member.counters.closed.add(1);
@@ -354,6 +365,12 @@ impl<P: Protocol, F: Fn(&Peer) -> P> Service<F> {
 struct Leave<'a> {
     shared: &'a Shared,
     key: usize,
+    buffer: Buffer,
+}
+
+impl Leave<'_> {
+    /// How many buffers are kept for others.
+    const SPARE: usize = 16;
 }
 
 impl Drop for Leave<'_> {
@@ -362,6 +379,9 @@ impl Drop for Leave<'_> {
         let member = roster.members.remove(self.key);
         roster.ended = roster.ended + member.counts();
         roster.taken -= 1;
+        if roster.buffers.len() < Leave::SPARE {
+            roster.buffers.push(std::mem::take(&mut self.buffer));
+        }
         drop(roster);
         drop(member);
         self.shared.changed.notify_all();
