@@ -164,8 +164,11 @@ impl<P: Protocol, F: Fn(&Peer) -> P> Server<F> {
         let mut overdue_at = None;
         loop {
             self.reap(&mut children);
-            // After that: a child sends its counts before it ends.
-            self.take_mail()?;
+            // After that, since a child sends its counts before it ends; and again after mail, of
+            // which some may have told of a child that ended in between.
+            while self.take_mail()? {
+                self.reap(&mut children);
+            }
             let wish = self.shared.wish();
             if wish > Wish::Serve {
                 self.listeners.clear();
@@ -293,16 +296,20 @@ impl<P: Protocol, F: Fn(&Peer) -> P> Server<F> {
         }
     }
 
-    fn take_mail(&self) -> io::Result<()> {
+    /// Takes what has come, and says whether anything has.
+    fn take_mail(&self) -> io::Result<bool> {
         let mut letter = [0; 8 * Counts::NUMBER];
+        let mut any = false;
         loop {
-            match self.mailbox.recv(&mut letter) {
+            let received = self.mailbox.recv(&mut letter);
+            any |= received.is_ok();
+            match received {
                 Ok(length) if length == letter.len() => {
                     let mut counts = self.shared.counts();
                     *counts = *counts + decode(&letter);
                 }
                 Ok(_) => {} // a wake
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(any),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }
