@@ -94,6 +94,10 @@ macro_rules! with_scenarios {
                 a_repost_dispatches_what_no_backend_sees
                 an_interrupted_call_is_repeated
 
+                a_connect_is_asked_how_it_ended
+                a_refused_connect_says_so
+                a_connect_that_was_cut_is_not_waited_for
+
                 a_pause_keeps_what_was_told
                 what_comes_in_a_pause_is_told_after_it
                 another_callback_may_pause_a_source

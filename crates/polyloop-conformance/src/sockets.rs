@@ -22,16 +22,27 @@ pub(crate) fn connect() -> io::Result<(TcpStream, Peer)> {
 /// A pair whose peer was accepted by `listener`, and has its socket options.
 pub(crate) fn connect_through(listener: &TcpListener) -> io::Result<(TcpStream, Peer)> {
     let ours = Peer::connect(listener.local_addr()?)?;
-    let me = ours.local_addr()?;
-    let peer = loop {
-        let (peer, from) = listener.accept()?;
-        // Anything on this machine may connect to a listener.
-        if from == me {
-            break peer;
-        }
-    };
+    let peer = accept_from(listener, ours.local_addr()?)?;
     peer.set_nodelay(true)?;
     Ok((to_watch(ours)?, peer))
+}
+
+/// What `connect` connects, which need not wait for it, and the peer that was accepted.
+pub(crate) fn connect_here(connect: impl Fn(SocketAddr) -> TcpStream) -> (TcpStream, Peer) {
+    let listener = TcpListener::bind(ANY).expect("a port is free");
+    let ours = connect(listener.local_addr().expect("a bound socket has an address"));
+    let me = ours.local_addr().expect("a connecting socket has an address");
+    (ours, accept_from(&listener, me).expect("the connection is there"))
+}
+
+/// Anything on this machine may connect to a listener.
+fn accept_from(listener: &TcpListener, me: SocketAddr) -> io::Result<Peer> {
+    loop {
+        let (peer, from) = listener.accept()?;
+        if from == me {
+            return Ok(peer);
+        }
+    }
 }
 
 /// `count` pairs, the ends to watch apart from their peers.
@@ -58,12 +69,7 @@ pub(crate) fn pair_with_input(bytes: &[u8]) -> (TcpStream, Peer) {
     peer.set_nodelay(true).expect("a TCP stream takes the option");
     send(&mut peer, bytes);
     let me = peer.local_addr().expect("a connected socket has an address");
-    let ours = loop {
-        let (ours, from) = listener.accept().expect("the connection is there");
-        if from == me {
-            break ours;
-        }
-    };
+    let ours = accept_from(&listener, me).expect("the connection is there");
     // Still blocking: this waits until all of it is there.
     let mut seen = vec![0; bytes.len()];
     while ours.peek(&mut seen).expect("a peek at what was sent") < bytes.len() {}

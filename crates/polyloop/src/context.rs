@@ -191,7 +191,8 @@ impl<B: Backend> Context<B> {
     ///
     /// # Errors
     ///
-    /// Why the connect failed; `WouldBlock` if it goes on, which tells the loop.
+    /// Why the connect failed; `WouldBlock` if it goes on, which tells the loop. A connection that
+    /// was made and cut since is no failed connect for want of an error: reading finds its end.
     ///
     /// # References
     ///
@@ -202,10 +203,14 @@ impl<B: Backend> Context<B> {
             if let Some(error) = stream.take_error()? {
                 return Err(error);
             }
+            let not_connected = |error: &io::Error| error.kind() == io::ErrorKind::NotConnected;
             match stream.peer_addr() {
-                Err(error) if error.kind() == io::ErrorKind::NotConnected => {
-                    Err(io::ErrorKind::WouldBlock.into())
-                }
+                // It has no peer yet, or no longer: then there is something to read, if only the
+                // end, and nothing else would ever be told.
+                Err(error) if not_connected(&error) => match stream.peek(&mut [0]) {
+                    Err(error) if not_connected(&error) => Err(io::ErrorKind::WouldBlock.into()),
+                    answer => answer.map(drop),
+                },
                 answer => answer.map(drop),
             }
         })

@@ -1,5 +1,6 @@
 //! The loop's duties, on every backend: one handler, correct on edges and on levels.
 
+mod connecting;
 mod messages;
 mod partial_io;
 mod pausing;
@@ -8,6 +9,7 @@ mod timers;
 mod turns;
 mod writing;
 
+pub use connecting::*;
 pub use messages::*;
 pub use partial_io::*;
 pub use pausing::*;
