@@ -226,6 +226,7 @@ mod tests {
             include_str!("backend/fairness.rs"),
             include_str!("backend/waking.rs"),
             include_str!("backend/caps.rs"),
+            include_str!("event_loop/connecting.rs"),
             include_str!("event_loop/partial_io.rs"),
             include_str!("event_loop/pausing.rs"),
             include_str!("event_loop/writing.rs"),
