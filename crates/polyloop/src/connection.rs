@@ -71,19 +71,14 @@ impl Connection<'_> {
     /// Sets a timer: [`Protocol::timer`](crate::Protocol::timer) is called after `after`, unless
     /// the connection is gone by then.
     pub fn set_timer(&mut self, after: Duration) -> TimerId {
-        let token = self.0.token;
-        self.0.machine.timer_was_set();
-        self.0.timers.insert(Tick::now().after(after), token)
+        let deadline = Tick::now().after(after);
+        self.0.timers.insert_into(self.0.machine.timers(), deadline, self.0.token)
     }
 
-    /// Cancels a timer of this connection and says whether it was still pending.
+    /// Cancels a timer, which this connection has set, and says whether it was still pending. The
+    /// id of another connection's timer may name one of this connection's.
     pub fn cancel_timer(&mut self, timer: TimerId) -> bool {
-        let own = self.0.timers.owner(timer) == Some(self.0.token);
-        let cancelled = own && self.0.timers.cancel(timer);
-        if cancelled {
-            self.0.machine.timer_is_gone();
-        }
-        cancelled
+        self.0.timers.cancel(timer)
     }
 
     /// Who is at the other end.

@@ -81,7 +81,7 @@ pub use protocol::{Closed, Protocol};
 pub use server::{AcceptPolicy, IntoBackend, Server, ServerBuilder, ServerGroup, Unset};
 pub use source::{BorrowedSource, Descriptor, RawSource, Source};
 pub use table::Table;
-pub use timers::{TimerId, Timers};
+pub use timers::{TimerId, TimerList, Timers};
 pub use token::Token;
 pub use token_map::TokenMap;
 

@@ -2,7 +2,7 @@
 
 use slab::Slab;
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashSet};
+use std::collections::BinaryHeap;
 use std::num::NonZeroU64;
 
 use crate::{Tick, Token};
@@ -28,17 +28,14 @@ impl TimerId {
 ///
 /// Timers are due in order of deadline, and those of one deadline in the order in which they were
 /// set. Cancelling frees the timer's slot at once and leaves its place in the heap to be skipped
-/// later; what is cancelled with its token leaves its slot behind as well. When more places are
-/// stale than alive, the heap is built anew, so that memory follows the number of pending timers
-/// and cancelling stays O(1) on average.
+/// later; when more places are stale than alive, the heap is built anew, so that memory follows
+/// the number of pending timers and cancelling stays O(1) on average.
 #[derive(Debug)]
 pub struct Timers {
     heap: BinaryHeap<Reverse<Place>>,
     pending: Slab<Pending>,
-    /// Tokens all of whose timers are cancelled, while those may still have their slots.
-    gone: HashSet<Token>,
-    /// How many slots those timers hold.
-    orphans: usize,
+    /// How many of those are no timers, but where a [`TimerList`] begins.
+    lists: usize,
     /// How many timers were set, from one.
     set: u64,
 }
@@ -54,7 +51,15 @@ struct Place {
 struct Pending {
     timer: TimerId,
     token: Token,
+    /// The neighbours' slots in the ring of its list; its own, if it is in none.
+    next: usize,
+    previous: usize,
 }
+
+/// Timers that are cancelled together, in one [`Timers`]; empty to begin with. To be given to
+/// [`Timers::cancel_all`] in the end: what it holds is pending until it is due.
+#[derive(Debug, Default)]
+pub struct TimerList(Option<TimerId>);
 
 impl Default for Timers {
     fn default() -> Timers {
@@ -69,14 +74,13 @@ impl Timers {
     /// Makes an empty set, without allocating.
     #[must_use]
     pub fn new() -> Timers {
-        let (heap, pending) = (BinaryHeap::new(), Slab::new());
-        Timers { heap, pending, gone: HashSet::new(), orphans: 0, set: 0 }
+        Timers { heap: BinaryHeap::new(), pending: Slab::new(), lists: 0, set: 0 }
     }
 
     /// How many timers are pending.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.pending.len() - self.orphans
+        self.pending.len() - self.lists
     }
 
     /// Whether no timer is pending.
@@ -91,14 +95,37 @@ impl Timers {
     ///
     /// With 2^24 timers pending.
     pub fn insert(&mut self, deadline: Tick, token: Token) -> TimerId {
+        let timer = self.add(token);
+        self.heap.push(Reverse(Place { deadline, timer }));
+        timer
+    }
+
+    /// As [`insert`](Timers::insert), of a timer that belongs to a list.
+    ///
+    /// # Panics
+    ///
+    /// With 2^24 timers and lists.
+    pub fn insert_into(&mut self, list: &mut TimerList, deadline: Tick, token: Token) -> TimerId {
+        let head = *list.0.get_or_insert_with(|| {
+            self.lists += 1;
+            self.add(token)
+        });
+        let timer = self.insert(deadline, token);
+        let next = std::mem::replace(&mut self.pending[head.slot()].next, timer.slot());
+        self.pending[next].previous = timer.slot();
+        self.pending[timer.slot()].next = next;
+        self.pending[timer.slot()].previous = head.slot();
+        timer
+    }
+
+    fn add(&mut self, token: Token) -> TimerId {
         self.set = self.set % TimerId::COUNT + 1;
         let vacant = self.pending.vacant_entry();
-        let slot = vacant.key() as u64;
+        let slot = vacant.key();
         assert!(slot < 1 << TimerId::SLOT_BITS, "fewer than 2^24 timers are pending");
-        let id = NonZeroU64::new(self.set << TimerId::SLOT_BITS | slot);
+        let id = NonZeroU64::new(self.set << TimerId::SLOT_BITS | slot as u64);
         let timer = TimerId(id.expect("the count is not zero"));
-        vacant.insert(Pending { timer, token });
-        self.heap.push(Reverse(Place { deadline, timer }));
+        vacant.insert(Pending { timer, token, next: slot, previous: slot });
         timer
     }
 
@@ -111,28 +138,26 @@ impl Timers {
         cancelled
     }
 
-    /// Cancels all timers of `token`, of which `count` are pending. The token is not to be used
-    /// for timers again.
-    pub fn cancel_all(&mut self, token: Token, count: usize) {
-        if count > 0 && self.gone.insert(token) {
-            self.orphans += count;
-            debug_assert!(self.orphans <= self.pending.len(), "{token} has fewer than {count}");
-            self.sweep();
+    /// Builds the heap anew if most of its places are stale.
+    fn sweep(&mut self) {
+        if self.heap.len() > 2 * self.len() + Timers::STALE {
+            let pending = &self.pending;
+            self.heap.retain(|Reverse(place)| is_alive(pending, place));
         }
     }
 
-    /// Builds the heap anew if most of its places are stale.
-    fn sweep(&mut self) {
-        if self.heap.len() <= 2 * self.len() + Timers::STALE {
-            return;
+    /// Cancels all timers of a list, in time linear in their number. It is empty then.
+    pub fn cancel_all(&mut self, list: &mut TimerList) {
+        let Some(head) = list.0.take() else { return };
+        let mut slot = head.slot();
+        loop {
+            slot = self.pending.remove(slot).next;
+            if slot == head.slot() {
+                break;
+            }
         }
-        if self.orphans > 0 {
-            self.pending.retain(|_, pending| !self.gone.contains(&pending.token));
-            self.gone.clear();
-            self.orphans = 0;
-        }
-        let pending = &self.pending;
-        self.heap.retain(|Reverse(place)| names(pending, place.timer));
+        self.lists -= 1;
+        self.sweep();
     }
 
     /// The earliest deadline.
@@ -158,36 +183,22 @@ impl Timers {
 
     /// Takes a timer out and returns its token; `None` if it was cancelled or taken before.
     pub fn take(&mut self, timer: TimerId) -> Option<Token> {
-        if !names(&self.pending, timer) {
+        if self.pending.get(timer.slot())?.timer != timer {
             return None;
         }
-        let token = self.pending.remove(timer.slot()).token;
-        if self.orphans > 0 && self.gone.contains(&token) {
-            self.orphans -= 1;
-            if self.orphans == 0 {
-                self.gone.clear();
-            }
-            return None;
+        let Pending { token, next, previous, .. } = self.pending.remove(timer.slot());
+        if next != timer.slot() {
+            self.pending[next].previous = previous;
+            self.pending[previous].next = next;
         }
         Some(token)
-    }
-
-    /// The token of a pending timer.
-    pub(crate) fn owner(&self, timer: TimerId) -> Option<Token> {
-        names(&self.pending, timer).then(|| self.pending[timer.slot()].token)
     }
 
     /// The place of the earliest pending timer; stale ones before it are dropped.
     fn earliest(&mut self) -> Option<Place> {
         while let Some(&Reverse(place)) = self.heap.peek() {
-            match self.pending.get(place.timer.slot()) {
-                Some(Pending { timer, token }) if *timer == place.timer => {
-                    if self.orphans == 0 || !self.gone.contains(token) {
-                        return Some(place);
-                    }
-                    self.take(place.timer);
-                }
-                _ => {}
+            if is_alive(&self.pending, &place) {
+                return Some(place);
             }
             self.heap.pop();
         }
@@ -195,9 +206,8 @@ impl Timers {
     }
 }
 
-/// Whether the slot of a timer is still its own.
-fn names(pending: &Slab<Pending>, timer: TimerId) -> bool {
-    pending.get(timer.slot()).is_some_and(|found| found.timer == timer)
+fn is_alive(pending: &Slab<Pending>, place: &Place) -> bool {
+    pending.get(place.timer.slot()).is_some_and(|found| found.timer == place.timer)
 }
 
 #[cfg(test)]
@@ -271,60 +281,43 @@ mod tests {
     }
 
     #[test]
-    fn all_timers_of_one_token_can_be_cancelled() {
+    fn all_timers_of_a_list_can_be_cancelled() {
         let mut timers = Timers::new();
+        let mut lists = [TimerList::default(), TimerList::default()];
         let now = Tick::now();
-        for index in [1, 2, 1, 3] {
-            timers.insert(now, token(index));
+        let mut set = Vec::new();
+        for index in [0, 1, 0, 0, 1] {
+            set.push(timers.insert_into(&mut lists[index], now, token(index)));
         }
-        timers.cancel_all(token(1), 2);
-        assert_eq!(timers.len(), 2);
-        assert_eq!(due_at(&mut timers, now), [token(2), token(3)]);
+        timers.insert(now, token(2));
+        // The first, one in the middle and the last of a list may be gone by then.
+        for (gone, left) in [(2, 5), (0, 4)] {
+            assert!(timers.cancel(set[gone]));
+            assert_eq!(timers.len(), left);
+        }
+        timers.cancel_all(&mut lists[0]);
+        assert!(!timers.cancel(set[3]));
+        assert_eq!(due_at(&mut timers, now), [token(1), token(1), token(2)]);
         assert!(timers.is_empty());
+        timers.cancel_all(&mut lists[0]); // it is empty
+        timers.insert_into(&mut lists[0], now, token(0)); // and may be used again
+        timers.cancel_all(&mut lists[0]);
+        timers.cancel_all(&mut lists[1]);
+        assert!(timers.pending.is_empty());
     }
 
     #[test]
-    fn due_timers_of_a_token_can_be_cancelled_until_they_are_taken() {
+    fn due_timers_of_a_list_can_be_cancelled_until_they_are_taken() {
         let mut timers = Timers::new();
+        let mut list = TimerList::default();
         let now = Tick::now();
+        timers.insert_into(&mut list, now, token(1));
+        timers.insert(now, token(2));
         let mut due = Vec::new();
-        for index in [1, 2] {
-            timers.insert(now, token(index));
-        }
         timers.collect_due(now, &mut due);
-        timers.cancel_all(token(1), 1);
+        timers.cancel_all(&mut list);
         let taken: Vec<_> = due.into_iter().map(|timer| timers.take(timer)).collect();
         assert_eq!(taken, [None, Some(token(2))]);
-        assert!(timers.is_empty() && timers.pending.is_empty() && timers.gone.is_empty());
-    }
-
-    #[test]
-    fn a_timer_cancelled_with_its_token_cannot_be_cancelled_again() {
-        let mut timers = Timers::new();
-        let far = Tick::now().after(Duration::from_secs(3600));
-        let (first, second) = (timers.insert(far, token(1)), timers.insert(far, token(1)));
-        timers.insert(far, token(2));
-        timers.cancel_all(token(1), 2);
-        assert!(!timers.cancel(first));
-        assert!(!timers.cancel(second));
-        assert_eq!((timers.len(), timers.pending.len()), (1, 1));
-        assert_eq!(timers.next_deadline(), Some(far));
-    }
-
-    #[test]
-    fn timers_cancelled_with_their_token_leave_no_memory_behind() {
-        let mut timers = Timers::new();
-        let far = Tick::now().after(Duration::from_secs(3600));
-        timers.insert(far, token(0));
-        for index in 1..100_000 {
-            for _ in 0..3 {
-                timers.insert(far, token(index));
-            }
-            timers.cancel_all(token(index), 3);
-        }
-        assert_eq!(timers.len(), 1);
-        assert!(timers.pending.len() <= 2 + Timers::STALE + 3, "{} slots", timers.pending.len());
-        assert!(timers.heap.len() <= 2 + Timers::STALE + 3, "{} places", timers.heap.len());
     }
 
     #[test]
@@ -335,8 +328,11 @@ mod tests {
         for index in 0..100_000 {
             let timer = timers.insert(far, token(index));
             timers.cancel(timer);
+            let mut list = TimerList::default();
+            timers.insert_into(&mut list, far, token(index));
+            timers.cancel_all(&mut list);
         }
-        assert_eq!(timers.len(), 1);
+        assert_eq!((timers.len(), timers.pending.len()), (1, 1));
         assert!(timers.heap.len() <= 2 + Timers::STALE + 1, "{} places", timers.heap.len());
     }
 }

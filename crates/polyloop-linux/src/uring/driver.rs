@@ -348,7 +348,7 @@ impl<P: Protocol, F: Fn(&Peer) -> P> Driver<F, P> {
         let Some(Entry::Open(mut link)) = self.entries.remove(token) else { return };
         log::debug!("{token}: closed, {reason}");
         link.watchdog.cancel(&mut self.shared.timers);
-        self.shared.timers.cancel_all(token, link.machine.timers());
+        self.shared.timers.cancel_all(link.machine.timers());
         link.protocol.closed(reason);
         let mut operations = 0;
         if link.receive != Receive::Not {

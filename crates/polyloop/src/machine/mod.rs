@@ -8,7 +8,8 @@ use std::io;
 
 use self::output::Queue;
 use crate::{
-    Closed, Config, Connection, Handle, Interest, Peer, Protocol, Tick, TimerId, Timers, Token,
+    Closed, Config, Connection, Handle, Interest, Peer, Protocol, Tick, TimerId, TimerList, Timers,
+    Token,
 };
 
 mod output;
@@ -23,8 +24,8 @@ pub struct Machine {
     /// When a byte last moved.
     active: Tick,
     flags: u16,
-    /// How many of the protocol's timers are pending, which are not to outlive the connection.
-    timers: u32,
+    /// The protocol's timers, which are not to outlive the connection.
+    timers: TimerList,
     /// Bytes that are on their way with [`FLIGHT`].
     flying: u32,
 }
@@ -120,7 +121,7 @@ impl Machine {
     /// A connection that opens at `now`.
     #[must_use]
     pub fn new(now: Tick) -> Machine {
-        Machine { held: None, active: now, flags: 0, timers: 0, flying: 0 }
+        Machine { held: None, active: now, flags: 0, timers: TimerList::default(), flying: 0 }
     }
 
     #[inline]
@@ -141,20 +142,10 @@ impl Machine {
         self.flags |= ABOVE_HIGH;
     }
 
-    pub(crate) fn timer_was_set(&mut self) {
-        self.timers += 1;
-    }
-
-    /// A timer of the connection is pending no more.
-    pub(crate) fn timer_is_gone(&mut self) {
-        self.timers -= 1;
-    }
-
-    /// How many of the protocol's timers are pending, to be
-    /// [cancelled](crate::Timers::cancel_all) with the connection's end.
-    #[must_use]
-    pub fn timers(&self) -> usize {
-        self.timers as usize
+    /// The protocol's timers, to be [cancelled](crate::Timers::cancel_all) with the connection's
+    /// end.
+    pub fn timers(&mut self) -> &mut TimerList {
+        &mut self.timers
     }
 
     pub(crate) fn is_above_high_water(&self) -> bool {
@@ -280,7 +271,6 @@ impl Machine {
 
     /// A timer of the connection is due.
     pub fn timer<P: Protocol>(connection: &mut Connection<'_>, protocol: &mut P, timer: TimerId) {
-        connection.0.machine.timer_is_gone();
         protocol.timer(connection, timer);
     }
 

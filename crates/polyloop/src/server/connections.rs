@@ -211,7 +211,7 @@ impl<P: Protocol, F: Fn(&Peer) -> P> Connections<F, P> {
         let Some(Entry::Connection(mut link)) = self.entries.remove(token) else { return };
         log::debug!("{token}: closed, {reason}");
         link.watchdog.cancel(context.timers());
-        context.timers().cancel_all(token, link.machine.timers());
+        context.timers().cancel_all(link.machine.timers());
         link.protocol.closed(reason);
         // The loop knows every token that is in the map.
         let _ = context.close(token, link.stream);
