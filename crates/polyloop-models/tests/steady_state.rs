@@ -41,9 +41,7 @@ impl Protocol for Wasteful {
     }
 }
 
-/// Allocations of the whole process while `ROUNDS` messages go around on each connection: the
-/// fewest of several attempts, since as many buffers are made as were ever in use at once, and with
-/// some luck that is one more each time, up to one for each connection.
+/// Allocations of the whole process while `ROUNDS` messages go around on each connection.
 fn allocations<P: Protocol + 'static>(model: Model, protocol: fn(&Peer) -> P) -> usize {
     let server = model.bind("127.0.0.1:0", Config::default(), protocol).unwrap();
     let (address, handle) = (server.addresses()[0].clone(), server.handle());
@@ -57,21 +55,13 @@ fn allocations<P: Protocol + 'static>(model: Model, protocol: fn(&Peer) -> P) ->
     let mut streams: Vec<_> = (0..CONNECTIONS.min(at_once)).map(connect).collect();
 
     rounds(&mut streams, WARM_UP);
-    let mut fewest = usize::MAX;
-    for _ in 0..=streams.len() {
-        let region = Region::new(ALLOCATOR);
-        rounds(&mut streams, ROUNDS);
-        let change = region.change();
-        fewest = fewest.min(change.allocations + change.reallocations);
-        // One for each message is none that luck explains.
-        if fewest == 0 || fewest >= ROUNDS {
-            break;
-        }
-    }
+    let region = Region::new(ALLOCATOR);
+    rounds(&mut streams, ROUNDS);
+    let change = region.change();
 
     handle.stop();
     serving.join().unwrap().unwrap();
-    fewest
+    change.allocations + change.reallocations
 }
 
 /// A message on every connection, then all the echoes: the loops get them in batches.
@@ -97,7 +87,10 @@ fn an_echo_connection_allocates_nothing() {
     let models = || Model::here().filter(|model| !model.forks());
     for model in models() {
         let allocations = allocations(model, |_peer| Echo);
-        assert_eq!(allocations, 0, "{model}, {ROUNDS} rounds");
+        // A driver by completions makes a buffer when more sends are in flight than ever before,
+        // which may be after the warm-up.
+        let buffers = if model == Model::Uring { CONNECTIONS } else { 0 };
+        assert!(allocations <= buffers, "{model}, {ROUNDS} rounds: {allocations}");
     }
     for model in models() {
         let seen = allocations(model, |_peer| Wasteful);

@@ -191,8 +191,9 @@ impl<B: Backend> Context<B> {
     ///
     /// # Errors
     ///
-    /// Why the connect failed; `WouldBlock` if it goes on, which tells the loop. A connection that
-    /// was made and cut since is no failed connect for want of an error: reading finds its end.
+    /// Why the connect failed; `WouldBlock` if it goes on, which tells the loop; `NotConnected` if
+    /// it is over and the reason has been asked for before. A connection that was made and cut
+    /// since counts as made as long as it has something to read.
     ///
     /// # References
     ///
@@ -205,9 +206,10 @@ impl<B: Backend> Context<B> {
             }
             let not_connected = |error: &io::Error| error.kind() == io::ErrorKind::NotConnected;
             match stream.peer_addr() {
-                // It has no peer yet, or no longer: then there is something to read, if only the
-                // end, and nothing else would ever be told.
-                Err(error) if not_connected(&error) => match stream.peek(&mut [0]) {
+                // It has no peer yet, or no longer: then it can be read, and nothing else would
+                // ever be told.
+                Err(gone) if not_connected(&gone) => match stream.peek(&mut [0]) {
+                    Ok(0) => Err(gone),
                     Err(error) if not_connected(&error) => Err(io::ErrorKind::WouldBlock.into()),
                     answer => answer.map(drop),
                 },

@@ -42,11 +42,13 @@ pub fn a_connect_is_asked_how_it_ended<B: Backend>(make: Make<B>) {
     ask(make, ours, |_, _| {}).expect("it was accepted");
 }
 
-/// A connect that was refused says so.
+/// A connect that was refused says so, and is no success if it is asked again.
 pub fn a_refused_connect_says_so<B: Backend>(make: Make<B>) {
     let (_kept, address) = refusing();
     let error = ask(make, connect(address), |_, _| {}).expect_err("nobody listens");
     assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
+    let forget = |_: &mut Context<B>, ours: &TcpStream| _ = ours.take_error();
+    ask(make, connect(address), forget).expect_err("nobody listens");
 }
 
 /// A connection that was made and cut before anybody asked is not waited for, even where the error
@@ -60,6 +62,5 @@ pub fn a_connect_that_was_cut_is_not_waited_for<B: Backend>(make: Make<B>) {
         }
         let _ = ours.take_error();
     };
-    // An end or an error: that much differs.
-    let _ = ask(make, ours, &mut cut);
+    ask(make, ours, &mut cut).expect_err("nothing was sent");
 }
