@@ -12,7 +12,7 @@
 use std::collections::HashMap;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::Parser;
 use mio::net::{TcpListener, TcpStream};
@@ -83,10 +83,13 @@ fn serve<B: Backend>(mut backend: B, mut listener: TcpListener) -> io::Result<()
     let mut connections: HashMap<Token, Connection> = HashMap::new();
     let mut events = Events::with_capacity(256);
     let mut buffer = vec![0; 16 * 1024];
-    let mut rest = None;
+    let mut rests_until: Option<Instant> = None;
     loop {
-        backend.poll(&mut events, rest)?;
-        if rest.take().is_some() {
+        let left = rests_until.map(|until| until.saturating_duration_since(Instant::now()));
+        backend.poll(&mut events, left)?;
+        // A wait may end early: only the clock tells that time is up.
+        if rests_until.is_some_and(|until| until <= Instant::now()) {
+            rests_until = None;
             backend.reregister(&mut listener, listening, Interest::READABLE)?;
         }
         for event in events.iter() {
@@ -96,7 +99,7 @@ fn serve<B: Backend>(mut backend: B, mut listener: TcpListener) -> io::Result<()
                     // A level would tell again at once, without end; an edge never more.
                     log::error!("{} connections are all: {error}", connections.len());
                     backend.reregister(&mut listener, listening, Interest::NONE)?;
-                    rest = Some(REST);
+                    rests_until = Some(Instant::now() + REST);
                 }
                 continue;
             }

@@ -7,16 +7,16 @@
 //! sockets and the same interest.
 
 use std::hint::black_box;
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::time::{Duration, Instant};
 
 use criterion::measurement::WallTime;
 use criterion::{
     criterion_group, criterion_main, Bencher, BenchmarkGroup, BenchmarkId, Criterion, Throughput,
 };
-use polyloop::{Backend, Events, Interest, MioBackend, Token};
+use polyloop::{Backend, Events, Interest, Token};
 use polyloop_bench::process;
-use polyloop_select::PollBackend;
+use polyloop_models::{BackendKind, UseBackend};
 
 #[cfg(not(unix))]
 use mio::net::TcpStream as Socket;
@@ -89,29 +89,46 @@ fn dispatch(
     });
 }
 
-fn backend<B: Backend>(
-    group: &mut BenchmarkGroup<'_, WallTime>,
-    mut backend: B,
+/// A backend that watches as many, or none if it can't.
+fn watching<B: Backend>(open: fn() -> io::Result<B>, pairs: &mut [Pair]) -> Option<B> {
+    let mut watch = || {
+        let mut backend = open()?;
+        for (index, pair) in pairs.iter_mut().enumerate() {
+            backend.register(&mut pair.watched, Token::new(index, 0), Interest::READABLE)?;
+        }
+        Ok(backend)
+    };
+    watch().map_err(|error: io::Error| eprintln!("left out: {error}")).ok()
+}
+
+/// What a backend costs that is told of `active` of `watched` sockets.
+struct Dispatch<'a, 'g> {
+    group: &'a mut BenchmarkGroup<'g, WallTime>,
+    name: &'static str,
     watched: usize,
     active: usize,
-) {
-    let mut pairs = pairs(watched);
-    for (index, pair) in pairs.iter_mut().enumerate() {
-        let token = Token::new(index, 0);
-        backend.register(&mut pair.watched, token, Interest::READABLE).expect("it can be watched");
-    }
-    let mut events = Events::with_capacity(1024);
-    group.bench_function(BenchmarkId::new(backend.name(), watched), |bencher| {
-        dispatch(bencher, &pairs, active, || {
-            backend.poll(&mut events, None).expect("it can be waited");
-            events.iter().for_each(|event| {
-                black_box(event);
+}
+
+impl UseBackend for Dispatch<'_, '_> {
+    type Output = ();
+
+    fn run<B: Backend + Send + 'static>(self, open: fn() -> io::Result<B>) {
+        let Dispatch { group, name, watched, active } = self;
+        let mut pairs = pairs(watched);
+        let Some(mut backend) = watching(open, &mut pairs) else { return };
+        let mut events = Events::with_capacity(1024);
+        group.bench_function(BenchmarkId::new(name, watched), |bencher| {
+            dispatch(bencher, &pairs, active, || {
+                backend.poll(&mut events, None).expect("it can be waited");
+                events.iter().for_each(|event| {
+                    black_box(event);
+                });
+                events.len()
             });
-            events.len()
         });
-    });
-    for pair in &mut pairs {
-        backend.deregister(&mut pair.watched).expect("it is watched");
+        for pair in &mut pairs {
+            backend.deregister(&mut pair.watched).expect("it is watched");
+        }
     }
 }
 
@@ -173,10 +190,12 @@ fn dispatch_cost(criterion: &mut Criterion) {
         // What is outside the measured part takes many times longer with many active ones.
         group.measurement_time(Duration::from_millis(if active == 1 { 300 } else { 100 }));
         for watched in WATCHED {
-            backend(&mut group, MioBackend::new().expect("it opens"), watched, active);
+            for &kind in BackendKind::ALL {
+                let name = kind.name();
+                kind.with(Dispatch { group: &mut group, name, watched, active });
+            }
             #[cfg(target_os = "linux")]
             bare_epoll(&mut group, watched, active);
-            backend(&mut group, PollBackend::new().expect("it opens"), watched, active);
             #[cfg(unix)]
             bare_poll(&mut group, watched, active);
         }
@@ -184,20 +203,29 @@ fn dispatch_cost(criterion: &mut Criterion) {
     }
 }
 
-fn register<B: Backend>(group: &mut BenchmarkGroup<'_, WallTime>, mut backend: B, watched: usize) {
-    let mut pairs = pairs(watched);
-    for (index, pair) in pairs.iter_mut().enumerate() {
-        let token = Token::new(index, 0);
-        backend.register(&mut pair.watched, token, Interest::READABLE).expect("it can be watched");
-    }
-    let mut one = pair();
-    let token = Token::new(watched, 0);
-    group.bench_function(BenchmarkId::new(backend.name(), watched), |bencher| {
-        bencher.iter(|| {
-            backend.register(&mut one.watched, token, Interest::READABLE).expect("it can");
-            backend.deregister(&mut one.watched).expect("it is watched");
+/// What it costs to begin and to end watching one more than `watched` sockets.
+struct Register<'a, 'g> {
+    group: &'a mut BenchmarkGroup<'g, WallTime>,
+    name: &'static str,
+    watched: usize,
+}
+
+impl UseBackend for Register<'_, '_> {
+    type Output = ();
+
+    fn run<B: Backend + Send + 'static>(self, open: fn() -> io::Result<B>) {
+        let Register { group, name, watched } = self;
+        let mut pairs = pairs(watched);
+        let Some(mut backend) = watching(open, &mut pairs) else { return };
+        let mut one = pair();
+        let token = Token::new(watched, 0);
+        group.bench_function(BenchmarkId::new(name, watched), |bencher| {
+            bencher.iter(|| {
+                backend.register(&mut one.watched, token, Interest::READABLE).expect("it can");
+                backend.deregister(&mut one.watched).expect("it is watched");
+            });
         });
-    });
+    }
 }
 
 #[cfg(target_os = "linux")]
@@ -223,10 +251,11 @@ fn register_cost(criterion: &mut Criterion) {
     raise_descriptor_limit();
     let mut group = criterion.benchmark_group("register_and_deregister");
     for watched in WATCHED {
-        register(&mut group, MioBackend::new().expect("it opens"), watched);
+        for &kind in BackendKind::ALL {
+            kind.with(Register { group: &mut group, name: kind.name(), watched });
+        }
         #[cfg(target_os = "linux")]
         register_bare_epoll(&mut group, watched);
-        register(&mut group, PollBackend::new().expect("it opens"), watched);
     }
     group.finish();
 }

@@ -12,6 +12,7 @@ use polyloop_bench::compare::cell::Outcome;
 use polyloop_bench::compare::{table, Results};
 use polyloop_bench::control::{Listening, Stats};
 use polyloop_bench::load::Report;
+use polyloop_models::Model;
 
 use common::{echo, free_port, peer, polyloop, Ended, Server};
 
@@ -382,6 +383,23 @@ fn a_comparison_shows_who_would_wait() {
     let results: Results = serde_json::from_str(&std::fs::read_to_string(&out).unwrap()).unwrap();
     for cell in results.cells.iter().filter(|cell| cell.scenario == "short") {
         assert!(matches!(&cell.outcome, Outcome::Measured(_)), "{cell:?}");
+    }
+}
+
+#[test]
+fn a_comparison_of_all_models_has_a_row_for_each() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("results.json");
+    let arguments = "compare --models all --scenarios active --connections 3 --rounds 1 \
+                     --duration 20ms --warmup 5ms --out";
+    let ended = polyloop(&[arguments.split(' ').collect(), vec![out.to_str().unwrap()]].concat());
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    for model in Model::ALL {
+        let row = |line: &&str| line.split_whitespace().next() == Some(model.name());
+        let row = ended.stdout.lines().find(row).unwrap_or_else(|| panic!("no {model}: {ended:?}"));
+        // One at a time can't be active together; what a system lacks, it says.
+        let runs = *model != Model::Iterative && Model::here().any(|here| here == *model);
+        assert_eq!(row.contains(" cannot run: "), !runs, "{row}");
     }
 }
 
