@@ -2,12 +2,17 @@
 //! that is expected to hang.
 
 use std::env;
+use std::ffi::OsStr;
 use std::process::{Command, Stdio};
 #[cfg(unix)]
 use std::thread;
 
 /// Set in the process that runs the scenario itself.
 const CHILD: &str = "POLYLOOP_CONFORMANCE_CHILD";
+
+/// What programs of this kind are to be run with, and its arguments: an emulator, which the kernel
+/// does not know.
+const RUNNER: &str = "POLYLOOP_CONFORMANCE_RUNNER";
 
 /// Whether this process is the one of a single scenario.
 pub(crate) fn is_here() -> bool {
@@ -17,8 +22,11 @@ pub(crate) fn is_here() -> bool {
 /// This program again, with nothing but the test called `name`.
 pub(crate) fn of_test(name: &str) -> Command {
     let test = env::current_exe().expect("a test knows where it is");
-    let mut command = Command::new(test);
+    let runner = env::var(RUNNER).unwrap_or_default();
+    let mut words = runner.split_whitespace().map(OsStr::new).chain([test.as_os_str()]);
+    let mut command = Command::new(words.next().expect("the test at least"));
     command
+        .args(words)
         .args(["--exact", name, "--nocapture", "--test-threads=1"])
         .env(CHILD, "1")
         .stdin(Stdio::null());

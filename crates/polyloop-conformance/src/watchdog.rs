@@ -15,6 +15,9 @@ const LIMIT: Duration = Duration::from_secs(30);
 /// What is excused is given less: mostly it hangs, and that is what is expected of it.
 const LIMIT_OF_AN_EXCUSE: Duration = Duration::from_millis(300);
 
+/// What libtest says of a test that panicked.
+const PANICKED: i32 = 101;
+
 /// Runs `scenario` on a thread called `name`, and waits for its end.
 ///
 /// A scenario waits without a limit for whatever must come, so a readiness that is lost shows as a
@@ -88,6 +91,7 @@ fn expect_failure_within(
         let said = said.expect("a test writes text");
         assert!(!said.contains("running 0 tests"), "no test is called {name}");
         assert!(!status.success(), "{name} holds, and is excused: {reason}");
+        assert_eq!(status.code(), Some(PANICKED), "{name} could not be run: {status}");
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use polyloop::{Closed, Connection, Protocol};
 
 use super::protocols::{Echo, Lines};
+use super::random::Random;
 use super::Scene;
 
 /// Sends `content` to a protocol of lines, cut at the positions in `cuts`, so that the protocol
@@ -41,6 +42,16 @@ pub fn bytes_one_at_a_time(scene: &Scene) {
 /// Several lines and a piece come at once.
 pub fn bytes_all_at_once(scene: &Scene) {
     in_pieces(scene, LINES, &[]);
+}
+
+/// Lines of any length, cut anywhere.
+pub fn bytes_in_random_pieces(scene: &Scene) {
+    let mut random = Random(1);
+    for _ in 0..4 {
+        let content: Vec<u8> = (0..400).map(|_| b"abc\n"[random.below(4)]).collect();
+        let cuts: Vec<usize> = (0..20).map(|_| random.below(content.len())).collect();
+        in_pieces(scene, &content, &cuts);
+    }
 }
 
 /// An echo of single bytes, each awaited.

@@ -6,6 +6,7 @@ use polyloop::{Closed, Config, Connection, Protocol};
 
 use super::client::pattern;
 use super::protocols::{Echo, Lines};
+use super::random::Random;
 use super::Scene;
 
 /// A message that is longer than allowed ends the connection; the longest allowed one does not.
@@ -199,16 +200,4 @@ pub fn a_thousand_connections_come_and_go(scene: &Scene) {
     // A connection that was reset in the backlog may never have been seen.
     assert!(counts.opened <= THREADS * EACH + 1);
     assert!(counts.opened > THREADS * EACH / 2, "{counts:?}");
-}
-
-/// A small generator of numbers (xorshift), the same in every run.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, limit: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 >> 32) as usize % limit
-    }
 }

@@ -13,6 +13,7 @@ macro_rules! with_protocol_scenarios {
             exchanges {
                 bytes_one_at_a_time
                 bytes_all_at_once
+                bytes_in_random_pieces
                 an_echo_of_single_bytes
                 pipelined_requests
                 a_message_longer_than_a_read

@@ -20,6 +20,7 @@ mod excuses;
 mod forked;
 mod list;
 mod protocols;
+mod random;
 mod serve;
 
 mod backpressure;
