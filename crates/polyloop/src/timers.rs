@@ -52,8 +52,8 @@ struct Pending {
     timer: TimerId,
     token: Token,
     /// The neighbours' slots in the ring of its list; its own, if it is in none.
-    next: usize,
-    previous: usize,
+    next: u32,
+    previous: u32,
 }
 
 /// Timers that are cancelled together, in one [`Timers`]; empty to begin with. To be given to
@@ -111,11 +111,16 @@ impl Timers {
             self.add(token)
         });
         let timer = self.insert(deadline, token);
-        let next = std::mem::replace(&mut self.pending[head.slot()].next, timer.slot());
-        self.pending[next].previous = timer.slot();
-        self.pending[timer.slot()].next = next;
-        self.pending[timer.slot()].previous = head.slot();
+        let next = self.pending[head.slot()].next;
+        self.link(head.slot() as u32, timer.slot() as u32);
+        self.link(timer.slot() as u32, next);
         timer
+    }
+
+    /// Makes two entries neighbours.
+    fn link(&mut self, one: u32, next: u32) {
+        self.pending[one as usize].next = next;
+        self.pending[next as usize].previous = one;
     }
 
     fn add(&mut self, token: Token) -> TimerId {
@@ -125,7 +130,9 @@ impl Timers {
         assert!(slot < 1 << TimerId::SLOT_BITS, "fewer than 2^24 timers are pending");
         let id = NonZeroU64::new(self.set << TimerId::SLOT_BITS | slot as u64);
         let timer = TimerId(id.expect("the count is not zero"));
-        vacant.insert(Pending { timer, token, next: slot, previous: slot });
+        // 24 bits.
+        let alone = slot as u32;
+        vacant.insert(Pending { timer, token, next: alone, previous: alone });
         timer
     }
 
@@ -151,7 +158,7 @@ impl Timers {
         let Some(head) = list.0.take() else { return };
         let mut slot = head.slot();
         loop {
-            slot = self.pending.remove(slot).next;
+            slot = self.pending.remove(slot).next as usize;
             if slot == head.slot() {
                 break;
             }
@@ -187,9 +194,8 @@ impl Timers {
             return None;
         }
         let Pending { token, next, previous, .. } = self.pending.remove(timer.slot());
-        if next != timer.slot() {
-            self.pending[next].previous = previous;
-            self.pending[previous].next = next;
+        if next as usize != timer.slot() {
+            self.link(previous, next);
         }
         Some(token)
     }
