@@ -4,8 +4,10 @@ use std::io;
 use std::net::TcpListener;
 use std::thread;
 
+use polyloop::concerns_one_connection;
+
 use crate::bare_thread::echo;
-use crate::{concerns_one_connection, REST};
+use crate::REST;
 
 /// Serves for ever.
 ///

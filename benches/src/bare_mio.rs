@@ -2,7 +2,9 @@
 
 use std::io::{self, ErrorKind, Read, Write};
 
-use crate::{concerns_one_connection, publish_system_calls, LOOP_BUFFER, REST};
+use polyloop::concerns_one_connection;
+
+use crate::{publish_system_calls, LOOP_BUFFER, REST};
 use mio::event::Event;
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token};

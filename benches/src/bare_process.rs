@@ -13,8 +13,10 @@ use rustix::event::{poll, PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 use rustix::process::{waitpid, WaitOptions};
 
+use polyloop::concerns_one_connection;
+
 use crate::bare_thread::echo;
-use crate::{concerns_one_connection, Control, REST};
+use crate::{Control, REST};
 
 /// Serves until its parent ends.
 ///

@@ -7,7 +7,9 @@ use std::os::fd::{AsRawFd, RawFd};
 use std::ptr;
 
 // Sockets of mio are non-blocking from accept4(2) on, and have nothing else to do with it here.
-use crate::{concerns_one_connection, publish_system_calls, LOOP_BUFFER, REST};
+use polyloop::concerns_one_connection;
+
+use crate::{publish_system_calls, LOOP_BUFFER, REST};
 use libc::{fd_set, FD_CLR, FD_ISSET, FD_SET, FD_SETSIZE, FD_ZERO};
 use mio::net::{TcpListener, TcpStream};
 

@@ -5,7 +5,9 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::thread;
 
-use crate::{concerns_one_connection, CONNECTION_BUFFER, REST};
+use polyloop::concerns_one_connection;
+
+use crate::{CONNECTION_BUFFER, REST};
 
 /// Serves for ever.
 ///

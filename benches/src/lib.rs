@@ -144,13 +144,3 @@ fn listen<More: Args>(
     };
     serve(listener.into(), listening, arguments)
 }
-
-/// Says whether an error of `accept` concerns only the connection that it would have been.
-pub fn concerns_one_connection(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::ConnectionAborted
-            | io::ErrorKind::ConnectionReset
-            | io::ErrorKind::Interrupted
-    )
-}

@@ -3,7 +3,9 @@
 
 use std::io;
 
-use crate::{concerns_one_connection, CONNECTION_BUFFER, REST};
+use polyloop::concerns_one_connection;
+
+use crate::{CONNECTION_BUFFER, REST};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::sleep;

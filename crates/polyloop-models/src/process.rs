@@ -19,7 +19,10 @@ use nix::sys::wait::{waitpid, WaitPidFlag, WaitStatus};
 use nix::unistd::Pid;
 use polyloop::blocking::Service;
 use polyloop::driver::{Control, Starvation};
-use polyloop::{listen, Address, Config, Counts, Listener, Peer, Protocol, ServerHandle, Tick};
+use polyloop::{
+    concerns_one_connection, listen, Address, Config, Counts, Listener, Peer, Protocol,
+    ServerHandle, Tick,
+};
 
 use crate::fork::{self, OnlyThread, Signals};
 use crate::BoundServer;
@@ -272,12 +275,9 @@ impl<P: Protocol, F: Fn(&Peer) -> P> Server<F> {
                 stream.set_nonblocking(false)?;
                 Ok(Some((stream, peer)))
             }
-            Err(error) => match error.kind() {
-                io::ErrorKind::WouldBlock
-                | io::ErrorKind::ConnectionAborted
-                | io::ErrorKind::Interrupted => Ok(None),
-                _ => Err(error),
-            },
+            Err(error) if concerns_one_connection(&error) => Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
+            Err(error) => Err(error),
         }
     }
 

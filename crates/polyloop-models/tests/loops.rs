@@ -4,11 +4,14 @@
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::num::NonZeroUsize;
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{mpsc, Arc, Mutex, OnceLock};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use polyloop::{AcceptPolicy, Address, Config, Connection, Counts, Handle, Protocol, ServerHandle};
+use polyloop::{
+    AcceptPolicy, Address, Closed, Config, Connection, Counts, Handle, Protocol, ServerHandle,
+};
 use polyloop_models::{Model, Options};
 
 /// The tests of every model that can have several loops.
@@ -43,6 +46,7 @@ test_loops! {
     a_handle_reaches_a_connection_of_another_loop
     a_panic_on_one_loop_ends_all
     a_stop_ends_a_drain_that_the_first_loop_is_done_with
+    a_connection_that_arrives_after_the_stop_is_not_opened
     #[cfg(target_os = "linux")]
     loops_on_one_port_serve_all_together
     #[cfg(not(target_os = "linux"))]
@@ -311,6 +315,62 @@ fn a_stop_ends_a_drain_that_the_first_loop_is_done_with(model: Model) {
     clients[0].read_to_end(&mut answer).unwrap();
     assert_eq!(answer, b"unfinished\n");
     served.stop();
+}
+
+/// Holds its loop up from its first input until the test lets it go, and counts its ends.
+struct Held {
+    held: mpsc::Sender<()>,
+    go_on: Option<mpsc::Receiver<()>>,
+    closed: Arc<AtomicU64>,
+}
+
+impl Protocol for Held {
+    fn received(&mut self, _: &mut Connection<'_>, input: &[u8]) -> usize {
+        if let Some(go_on) = self.go_on.take() {
+            self.held.send(()).unwrap();
+            go_on.recv().unwrap();
+        }
+        input.len()
+    }
+
+    fn closed(&mut self, _: Closed) {
+        self.closed.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+fn a_connection_that_arrives_after_the_stop_is_not_opened(model: Model) {
+    let (held, is_held) = mpsc::channel();
+    let (first_go, first) = mpsc::channel();
+    let (second_go, second) = mpsc::channel();
+    // The last comes first.
+    let gates = Mutex::new(vec![second, first]);
+    let (stop, closed) = (Arc::new(OnceLock::<ServerHandle>::new()), Arc::new(AtomicU64::new(0)));
+    let (told, ends) = (Arc::clone(&stop), Arc::clone(&closed));
+    let served = serve(model, options(2, AcceptPolicy::RoundRobin), move || {
+        let go_on = gates.lock().unwrap().pop();
+        if go_on.is_none() {
+            // The third connection, on the first loop, while the second loop is held up.
+            told.get().unwrap().stop();
+        }
+        Held { held: held.clone(), go_on, closed: Arc::clone(&ends) }
+    });
+    stop.set(served.handle.clone()).unwrap();
+    let mut clients = [(); 2].map(|()| TcpStream::connect(&served.address).unwrap());
+    // The second first: the first loop hands it out.
+    for client in clients.iter_mut().rev() {
+        client.write_all(b"hold").unwrap();
+        is_held.recv().unwrap();
+    }
+    let _more = [(); 2].map(|()| TcpStream::connect(&served.address).unwrap());
+    // The first loop opens the third and hands out the fourth, after the stop.
+    first_go.send(()).unwrap();
+    served.wait_until(|loops| loops[0].closed == loops[0].opened && loops[0].opened == 2);
+    second_go.send(()).unwrap();
+    let counts = served.handle.clone();
+    served.running.join().unwrap();
+    let counts = counts.counts();
+    assert_eq!(counts.opened, counts.closed);
+    assert_eq!(closed.load(Ordering::SeqCst), counts.closed);
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! The only unsafe code of the crate: descriptors that outlive their borrow.
 
+use std::mem::{align_of, size_of};
+
 use polyloop::{BorrowedSource, RawSource};
 use rustix::event::{FdSetElement, PollFd, PollFlags, Timespec};
 use rustix::io::Errno;

@@ -27,7 +27,8 @@ pub struct Config {
     /// seconds by default.
     pub read: Option<Duration>,
     /// How long a peer may take nothing of the output that waits for it. Thirty seconds by
-    /// default.
+    /// default. A thread that blocks is told neither when nor how much was taken before its wait
+    /// was over, and gives twice as long at most.
     pub write: Option<Duration>,
     /// Bytes of waiting output above which a connection is not read from. 64 KiB by default.
     pub high_water: usize,
@@ -61,6 +62,8 @@ impl Config {
             "accept_budget is 0: nobody would be accepted"
         } else if self.low_water > self.high_water {
             "low_water is above high_water"
+        } else if self.high_water > self.max_output {
+            "high_water is above max_output: a connection would be closed before it is paused"
         } else {
             return Ok(());
         };

@@ -48,7 +48,13 @@ impl Connection<'_> {
         self.0.machine.finish();
     }
 
-    /// Closes the connection once what was sent is flushed. No further input is shown.
+    /// Closes the connection once what was sent is flushed, that is, once the kernel has it all. No
+    /// further input is shown.
+    ///
+    /// If the peer has sent something that nobody read, or sends more, the system answers with a
+    /// reset, and output that had not reached the peer may be lost with it (RFC 9112, 9.6). A
+    /// protocol whose peer may still be sending [finishes](Connection::finish) instead, ignores what
+    /// comes, and closes in [`ended`](crate::Protocol::ended) or when a timer is due.
     pub fn close(&mut self) {
         self.0.machine.close();
     }

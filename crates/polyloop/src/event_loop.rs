@@ -167,12 +167,18 @@ impl<B: Backend, M: Send + 'static> EventLoop<B, M> {
             _ => began.since(context.now),
         };
         context.counters().handling_ns.add(nanos(handling));
-        if handling > Self::SLOW && !self.events.is_empty() {
-            log::warn!(
-                "the loop stood still for {handling:.0?} while it handled {} sources, first {}",
-                self.events.len(),
-                self.events[0].token,
-            );
+        if handling > Self::SLOW {
+            match self.events.iter().next() {
+                Some(event) => log::warn!(
+                    "the loop stood still for {handling:.0?} in a turn with {} events, first {}",
+                    self.events.len(),
+                    event.token,
+                ),
+                None => log::warn!(
+                    "the loop stood still for {handling:.0?} in a turn of messages, timers or what \
+                     was left of earlier events",
+                ),
+            }
         }
 
         let mut timeout = limit;

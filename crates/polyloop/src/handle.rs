@@ -42,8 +42,9 @@ impl Handle {
     ///
     /// It never blocks. A receiver that falls behind by more than
     /// [`Config::max_output`](crate::Config::max_output) is closed. On a loop each call is a
-    /// message, looked at in the next turn: whoever answers a thousand lines with a line to each of
-    /// a thousand members joins the lines first.
+    /// message, looked at in the next turn, and counts for that limit from then on: a thread that
+    /// sends faster than the loop turns has to pace itself, and whoever answers a thousand lines
+    /// with a line to each of a thousand members joins the lines first.
     pub fn send(&self, bytes: impl Into<Arc<[u8]>>) {
         self.remote.send(self.token, bytes.into());
     }

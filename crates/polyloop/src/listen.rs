@@ -51,6 +51,19 @@ impl Listener {
     }
 }
 
+/// Says whether an error of `accept` concerns only the connection that it would have been, so that
+/// the next call may succeed at once: the peer left while it waited in the backlog, which Windows
+/// tells as a reset, or a signal came.
+#[must_use]
+pub fn concerns_one_connection(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::Interrupted
+    )
+}
+
 /// For whoever accepts otherwise. The path of a Unix-domain socket is theirs to remove.
 impl From<Listener> for TcpListener {
     fn from(listener: Listener) -> TcpListener {

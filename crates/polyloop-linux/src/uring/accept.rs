@@ -5,7 +5,7 @@ use std::net::TcpStream;
 use std::os::fd::{AsFd, OwnedFd};
 
 use polyloop::driver::{Seat, Starvation};
-use polyloop::{Address, Listener, Peer, Protocol, Tick, TimerId, Token};
+use polyloop::{concerns_one_connection, Address, Listener, Peer, Protocol, Tick, TimerId, Token};
 use rustix::io::Errno;
 
 use super::driver::Driver;
@@ -166,8 +166,9 @@ impl<P: Protocol, F: Fn(&Peer) -> P> Driver<F, P> {
                     self.listeners.early.push_back((stream, peer));
                 }
             }
-            // The peer left while it waited in the backlog, or the kernel stops for no reason.
-            Err(Errno::CONNABORTED | Errno::INTR | Errno::AGAIN | Errno::CANCELED) => {}
+            // The kernel stops for no reason.
+            Err(Errno::AGAIN | Errno::CANCELED) => {}
+            Err(error) if concerns_one_connection(&error.into()) => {}
             Err(error) => self.rest(error),
         }
     }

@@ -437,6 +437,8 @@ impl<P: Protocol, F: Fn(&Peer) -> P> Driver<F, P> {
                 driven.tell(|connection, _, _| connection.close());
                 driven.settle()
             }),
+            // On its way when everything was closed.
+            Message::Adopt(..) if self.stopped => self.listeners.release(),
             Message::Adopt(stream, peer) => self.open(stream.into(), peer),
             Message::Room => self.listeners.wanted = true,
             Message::Drain => self.drain(),

@@ -1,5 +1,7 @@
 //! Sets as Unix has them: a bit for each descriptor.
 
+use std::mem::size_of;
+
 use polyloop::{Interest, RawSource, Readiness};
 use rustix::event::{poll, PollFlags, Timespec};
 use rustix::io::{fcntl_getfd, Errno};

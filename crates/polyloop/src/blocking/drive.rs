@@ -170,7 +170,10 @@ impl<P: Protocol> Driven<'_, P> {
         if used == input.len() && self.machine.is_steady() && self.outbox.get().is_none() {
             let written = match self.output.is_empty() {
                 true => 0,
-                false => write(self.member, &self.output).unwrap_or(0),
+                false => match write(self.member, &self.output) {
+                    Ok(written) => written,
+                    Err(error) => return self.write_failed(&error),
+                },
             };
             if written == self.output.len() {
                 self.output.clear();
@@ -184,6 +187,17 @@ impl<P: Protocol> Driven<'_, P> {
         self.machine.touch(self.now);
         self.tell(|connection, _| Machine::keep(connection, input, used));
         self.settle_message()
+    }
+
+    /// The socket took nothing of an answer, for as long as it waits for that.
+    #[cold]
+    fn write_failed(&self, error: &io::Error) -> Ended {
+        // A write fails as well when somebody else ends the connection.
+        self.check_ends()?;
+        Err(match error.kind() {
+            io::ErrorKind::WouldBlock => Closed::WriteTimeout,
+            _ => Closed::from_error(error),
+        })
     }
 
     /// As [`settle`](Self::settle), after input.

@@ -17,7 +17,8 @@ use slab::Slab;
 use crate::handle::Control;
 use crate::starvation::Starvation;
 use crate::{
-    Closed, Config, Counter, Counters, Counts, Listener, Peer, Protocol, ServerHandle, Tick,
+    concerns_one_connection, Closed, Config, Counter, Counters, Counts, Listener, Peer, Protocol,
+    ServerHandle, Tick,
 };
 
 pub use entrance::Entrance;
@@ -255,9 +256,7 @@ impl<F> Service<F> {
             roster.ended.accepts += 1;
             match attempt {
                 Ok(somebody) => accepted = Some(somebody),
-                // The peer left while it waited in the backlog.
-                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if concerns_one_connection(&error) => {}
                 Err(_) if roster.phase != Phase::Running => {}
                 Err(error) => {
                     let open = roster.taken;

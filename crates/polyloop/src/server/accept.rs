@@ -9,7 +9,10 @@ use super::connections::{Connections, Entry};
 use super::group::Seat;
 use crate::listen::BoundPath;
 use crate::starvation::Starvation;
-use crate::{Backend, Context, Interest, Listener as Listening, Peer, Protocol, Token};
+use crate::{
+    concerns_one_connection, Backend, Context, Interest, Listener as Listening, Peer, Protocol,
+    Token,
+};
 
 /// A listening socket.
 pub(super) struct Listener {
@@ -69,8 +72,7 @@ impl<P: Protocol, F: Fn(&Peer) -> P> Connections<F, P> {
                 io::ErrorKind::WouldBlock => return,
                 // The backend can't watch it, and it is closed. The next one may be below the limit.
                 io::ErrorKind::Unsupported => self.refuse(token, &error),
-                // The peer left while it waited in the backlog.
-                io::ErrorKind::ConnectionAborted => {}
+                _ if concerns_one_connection(&error) => {}
                 _ => return self.rest(context, token, &error),
             }
         }
@@ -109,6 +111,9 @@ impl<P: Protocol, F: Fn(&Peer) -> P> Connections<F, P> {
         mut stream: TcpStream,
         peer: Peer,
     ) {
+        if context.stopped {
+            return self.release(); // it was on its way when everything was closed
+        }
         match context.register(&mut stream, Interest::READABLE) {
             Ok(token) => self.open(context, token, stream, peer),
             Err(error) => {

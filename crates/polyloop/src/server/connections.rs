@@ -146,9 +146,16 @@ impl<P: Protocol, F: Fn(&Peer) -> P> Connections<F, P> {
         token: Token,
         count: usize,
         used: usize,
-        written: usize,
+        written: io::Result<usize>,
     ) {
-        self.output.drain(..written);
+        match written {
+            Ok(written) => drop(self.output.drain(..written)),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => {
+                self.output.clear();
+                return self.close(context, token, Closed::from_error(&error));
+            }
+        }
         self.drive(context, token, |driven| {
             let short = count < driven.link.short as usize;
             driven.tell(|connection, _, buffer, _| {
@@ -307,12 +314,12 @@ impl<B: Backend, P: Protocol, F: Fn(&Peer) -> P> Handler<B> for Connections<F, P
         };
         let used = link.protocol.received(&mut environment.into(), &buffer[..count]);
         let output = &mut self.output;
-        let mut written = 0;
+        let mut written = Ok(0);
         if used == count && link.machine.is_steady() {
             if !output.is_empty() {
-                written = sources.write(token, || stream.write(output)).unwrap_or(0);
+                written = sources.write(token, || stream.write(output));
             }
-            if written == output.len() {
+            if matches!(written, Ok(written) if written == output.len()) {
                 output.clear();
                 // A full buffer leaves the connection ready, and the loop comes back to it.
                 if count < link.short as usize && !context.short_read_in_hand() {

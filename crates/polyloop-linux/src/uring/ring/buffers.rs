@@ -36,12 +36,13 @@ impl Buffers {
     /// A cache line more than the length: small messages, which use the first line of each buffer,
     /// would else share a few sets of the cache.
     const STRIDE: usize = Buffers::LENGTH + 64;
-    const PAGE: usize = 4096;
 
     fn layouts() -> (Layout, Layout) {
         let count = usize::from(Buffers::COUNT);
-        let memory = Layout::from_size_align(count * Buffers::STRIDE, Buffers::PAGE);
-        let ring = Layout::from_size_align(count * mem::size_of::<BufRingEntry>(), Buffers::PAGE);
+        // The kernel takes a ring that begins with a page, of whatever size.
+        let page = rustix::param::page_size();
+        let memory = Layout::from_size_align(count * Buffers::STRIDE, page);
+        let ring = Layout::from_size_align(count * mem::size_of::<BufRingEntry>(), page);
         (memory.expect("a few megabytes"), ring.expect("a few kilobytes"))
     }
 

@@ -35,8 +35,12 @@ pub(super) use self::buffers::Input;
 const SUBMISSIONS: u32 = if cfg!(test) { 4 } else { 1024 };
 /// Completions that fit; what is more the kernel keeps, and hands over at the next call.
 const COMPLETIONS: u32 = if cfg!(test) { 4 } else { 4096 };
-/// A buffer that grew beyond this for one message is not kept for the next.
-const KEEP: usize = 256 * 1024;
+/// A buffer that grew beyond this for one message is not kept for the next,
+const KEEP: usize = 64 * 1024;
+/// nor beyond this, if as many as
+const KEEP_OF_MANY: usize = 4 * 1024;
+/// these are free already: many have fallen behind together, which is over.
+const MANY: usize = 256;
 /// The one group of buffers that receives choose from.
 const GROUP: u16 = 0;
 
@@ -272,7 +276,8 @@ impl Ring {
         let carrier = &mut self.flights[flight.0 as usize];
         carrier.taken = 0;
         carrier.bytes.clear();
-        if carrier.bytes.capacity() > KEEP {
+        let keep = if self.free.len() < MANY { KEEP } else { KEEP_OF_MANY };
+        if carrier.bytes.capacity() > keep {
             carrier.bytes = Vec::new();
         }
         self.free.push(flight);
