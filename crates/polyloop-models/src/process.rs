@@ -9,6 +9,7 @@ use std::os::unix::net::UnixDatagram;
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -326,7 +327,7 @@ impl<P: Protocol, F: Fn(&Peer) -> P> Server<F> {
             service.serve_interruptibly(stream, peer, |interrupt| obeys = fork::obey(interrupt));
             // The parent has counted these.
             let counts = Counts { opened: 0, closed: 0, ..service.handle().counts() };
-            shared.sender.send(&encode(counts))?;
+            report(&shared.sender, &encode(counts))?;
             obeys
         }));
         match served {
@@ -374,6 +375,19 @@ fn end_with(parent: Pid) -> io::Result<()> {
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 fn end_with(_: Pid) -> io::Result<()> {
     Ok(())
+}
+
+/// Sends what a child has counted to its parent, which reads when it comes to it.
+fn report(parent: &UnixDatagram, counts: &[u8]) -> io::Result<()> {
+    loop {
+        match parent.send(counts) {
+            // The BSDs and Apple's systems do not wait for room.
+            Err(error) if error.raw_os_error() == Some(Errno::ENOBUFS as i32) => {
+                thread::sleep(Duration::from_millis(1));
+            }
+            sent => return sent.map(drop),
+        }
+    }
 }
 
 fn encode(counts: Counts) -> Vec<u8> {

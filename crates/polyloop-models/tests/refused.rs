@@ -26,6 +26,7 @@ fn limits_within_which_nobody_is_served() {
         (Config { max_connections: Some(0), ..Config::default() }, "max_connections"),
         (Config { accept_budget: 0, ..Config::default() }, "accept_budget"),
         (Config { low_water: 2, high_water: 1, ..Config::default() }, "low_water"),
+        (Config { max_output: 1, ..Config::default() }, "max_output"),
     ];
     for model in models() {
         for (config, named) in &wrong {

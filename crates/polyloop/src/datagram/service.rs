@@ -95,6 +95,10 @@ impl<S: DatagramSocket + Send + 'static> Service<S> {
     /// # Errors
     ///
     /// A thread can't be started.
+    ///
+    /// # Panics
+    ///
+    /// If a protocol does, on whichever thread; the others end first.
     pub fn run<P: DatagramProtocol>(self, factory: impl Fn() -> P) -> io::Result<()> {
         let shared = &*self.shared;
         thread::scope(|scope| {
@@ -119,6 +123,17 @@ impl<S: DatagramSocket + Send + 'static> Service<S> {
     }
 }
 
+/// Ends every thread when the protocol of one panics: nobody would read its socket any more.
+struct EndAll<'a, S: DatagramSocket>(&'a Shared<S>);
+
+impl<S: DatagramSocket> Drop for EndAll<'_, S> {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.0.end(STOPPED);
+        }
+    }
+}
+
 impl<S: DatagramSocket> Shared<S> {
     fn end(&self, phase: u8) {
         if self.phase.fetch_max(phase, Ordering::SeqCst) < phase {
@@ -136,6 +151,7 @@ impl<S: DatagramSocket> Shared<S> {
     }
 
     fn serve<P: DatagramProtocol>(&self, port: &Port<S>, counters: &Counters, protocol: &mut P) {
+        let _end = EndAll(self);
         let mut inbox = Inbox::new(S::BATCH, self.config.max_datagram);
         let mut outbox = Outbox::default();
         let mut failures = 0;
