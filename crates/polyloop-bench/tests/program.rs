@@ -503,10 +503,13 @@ fn a_comparison_of_nothing_that_runs_fails() {
 fn results_that_cannot_be_saved_are_known_before_anything_runs() {
     let file = tempfile::NamedTempFile::new().unwrap();
     let inside = file.path().join("results.json");
-    let ended = polyloop(&["compare", "--out", inside.to_str().unwrap()]);
-    assert_eq!(ended.code, Some(1), "{ended:?}");
-    assert!(ended.stderr.contains("cannot save the results"), "{ended:?}");
-    assert_eq!(ended.stderr.lines().count(), 1, "{ended:?}");
+    let folder = tempfile::tempdir().unwrap();
+    for wrong in [&*inside, folder.path()] {
+        let ended = polyloop(&["compare", "--out", wrong.to_str().unwrap()]);
+        assert_eq!(ended.code, Some(1), "{ended:?}");
+        assert!(ended.stderr.contains("cannot save the results"), "{ended:?}");
+        assert_eq!(ended.stderr.lines().count(), 1, "{ended:?}");
+    }
 }
 
 #[test]

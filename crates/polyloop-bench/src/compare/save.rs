@@ -1,10 +1,12 @@
 //! What a comparison found, and how it gets to disk without ever being half written.
 
-use std::io::Write;
+use std::fs::File;
+use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use anyhow::Context;
+use anyhow::{anyhow, Context};
 use serde::{Deserialize, Serialize};
+use tempfile::TempPath;
 
 use super::cell::{Cell, Outcome};
 use super::plan::{Contestant, Scenario};
@@ -107,31 +109,34 @@ pub fn check(path: &Path) -> anyhow::Result<()> {
 ///
 /// One line that names the file and the obstacle.
 pub fn write(path: &Path, results: &Results) -> anyhow::Result<()> {
-    let mut file = new_beside(path)?;
+    let (mut file, partial) = new_beside(path)?;
     serde_json::to_writer_pretty(&mut file, results)
         .map_err(std::io::Error::from)
         .and_then(|()| file.write_all(b"\n"))
         .and_then(|()| file.flush())
         .with_context(|| cannot(path))?;
-    let (file, partial) = file
-        .into_inner()
-        .map_err(|error| error.into_error())
-        .with_context(|| cannot(path))?
-        .into_parts();
+    let file =
+        file.into_inner().map_err(|error| error.into_error()).with_context(|| cannot(path))?;
     file.sync_all().with_context(|| cannot(path))?;
     drop(file);
     partial.persist(path).map_err(|error| error.error).with_context(|| cannot(path))
 }
 
 /// Makes a temporary file in the folder of `path`, and the folder if need be.
-fn new_beside(path: &Path) -> anyhow::Result<std::io::BufWriter<tempfile::NamedTempFile>> {
+fn new_beside(path: &Path) -> anyhow::Result<(BufWriter<File>, TempPath)> {
+    // What takes its place would be no device any more.
+    if path.metadata().is_ok_and(|what| !what.is_file()) {
+        return Err(anyhow!("it exists and is no file").context(cannot(path)));
+    }
     let folder = match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
     };
+    let partial = folder.join(format!(".polyloop-{}", std::process::id()));
     std::fs::create_dir_all(folder)
-        .and_then(|()| tempfile::Builder::new().prefix(".polyloop-").tempfile_in(folder))
-        .map(std::io::BufWriter::new)
+        .and_then(|()| {
+            Ok((BufWriter::new(File::create(&partial)?), TempPath::try_from_path(partial)?))
+        })
         .with_context(|| cannot(path))
 }
 
