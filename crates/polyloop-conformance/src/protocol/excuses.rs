@@ -29,10 +29,6 @@ const LONG: &[&str] = &[
 /// What `iterative` can't do.
 const ONE_AT_A_TIME: &str = "it serves one connection at a time, and the scenario needs several";
 
-/// What `process` can't do either.
-const NO_THREAD: &str =
-    "a server that forks is the only thread of its process, and the scenario serves from another";
-
 /// What `spin` can't do.
 const NEVER_SLEEPS: &str = "it asks again and again, which is what it is there to show";
 
@@ -59,9 +55,6 @@ const SHARING: &[&str] = &[
     "a_slow_reader_holds_up_nobody",
     "a_drain_flushes_what_others_sent",
     "a_stop_does_not_flush_what_others_sent",
-    "an_out_of_band_byte_in_the_middle_of_what_waits",
-    "data_and_the_end_at_once",
-    "data_and_a_reset_at_once",
 ];
 
 /// Model, scenario and reason.
@@ -84,8 +77,6 @@ const EXCUSES: &[(Model, &str, &str)] = &[
         "out_of_descriptors_and_recovering",
         "a connection takes its descriptor along to a process of its own, and leaves none in the server",
     ),
-    (Model::Process, "a_unix_socket_is_served", NO_THREAD),
-    (Model::Process, "descriptors_passed_over_a_unix_socket", NO_THREAD),
     (Model::Spin, "without_deadlines_silence_costs_nothing", NEVER_SLEEPS),
 ];
 
@@ -97,7 +88,7 @@ pub fn excuse(model: Model, scenario: &str) -> Option<(Fails, &'static str)> {
     // What a protocol in another process would hand over is known at once never to come; `spin`
     // is found out by its counts; the others wait.
     let fails = match (model, reason) {
-        (Model::Spin, _) | (Model::Process, NO_THREAD) => Fails::Panics,
+        (Model::Spin, _) => Fails::Panics,
         (Model::Process, OWN_MEMORY) if alone != "a_slow_reader_holds_up_nobody" => Fails::Panics,
         _ if LONG.contains(&alone) => HANGS_LONG,
         _ => HANGS,
