@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::watchdog::Fails;
 
 /// mio emulates itself on poll(2), which it offers for its own tests and does not support.
-const FORCED_POLL: bool = cfg!(mio_unsupported_force_poll_poll);
+pub(crate) const FORCED_POLL: bool = cfg!(mio_unsupported_force_poll_poll);
 
 /// Where they hold, they take a few milliseconds.
 const HANGS: Fails = Fails::HangsFor(Duration::from_secs(1));
