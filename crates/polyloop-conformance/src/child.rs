@@ -4,7 +4,6 @@
 use std::env;
 use std::ffi::OsStr;
 use std::process::{Command, Stdio};
-#[cfg(unix)]
 use std::thread;
 
 /// Set in the process that runs the scenario itself.
@@ -34,7 +33,6 @@ pub(crate) fn of_test(name: &str) -> Command {
 }
 
 /// Runs `scenario` in a process of its own. It has to run on a thread that is called as the test is.
-#[cfg(unix)]
 pub(crate) fn in_a_process_of_its_own(scenario: impl FnOnce()) {
     if is_here() {
         return scenario();
@@ -51,12 +49,32 @@ pub(crate) fn in_a_process_of_its_own(scenario: impl FnOnce()) {
 /// Makes room for descriptors past every `FD_SETSIZE` that there is.
 #[cfg(unix)]
 pub(crate) fn make_room_for_high_descriptors() {
+    const ENOUGH: usize = 1200;
+    assert!(make_room_for_descriptors(ENOUGH) >= ENOUGH, "so many descriptors are allowed");
+}
+
+/// Makes room for so many descriptors, or for as many as are allowed; says for how many there is.
+#[cfg(unix)]
+pub(crate) fn make_room_for_descriptors(wanted: usize) -> usize {
     use rustix::process::{getrlimit, setrlimit, Resource, Rlimit};
 
-    const ENOUGH: u64 = 1200;
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
-    if current.is_some_and(|current| current < ENOUGH) {
-        setrlimit(Resource::Nofile, Rlimit { current: Some(ENOUGH), maximum })
-            .expect("so many descriptors are allowed");
-    }
+    let wanted = wanted as u64;
+    let allowed = maximum.map_or(wanted, |maximum| maximum.min(wanted));
+    let room = match current {
+        Some(current) if current < allowed => {
+            setrlimit(Resource::Nofile, Rlimit { current: Some(allowed), maximum })
+                .expect("a limit can be raised up to the hard one");
+            allowed
+        }
+        Some(current) => current,
+        None => wanted,
+    };
+    usize::try_from(room).unwrap_or(usize::MAX)
+}
+
+/// There is no limit here.
+#[cfg(not(unix))]
+pub(crate) fn make_room_for_descriptors(wanted: usize) -> usize {
+    wanted
 }

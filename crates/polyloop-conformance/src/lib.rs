@@ -61,6 +61,8 @@ pub fn run<B: polyloop::Backend + 'static>(
     let scenario_on_backend = move || run(make);
     match exceptions::excuse(backend, scenario) {
         None => watchdog::run(&name, scenario_on_backend),
-        Some(reason) => watchdog::expect_failure(&name, reason, scenario_on_backend),
+        Some((fails, reason)) => {
+            watchdog::expect_failure(&name, reason, fails, scenario_on_backend);
+        }
     }
 }

@@ -76,6 +76,9 @@ macro_rules! with_scenarios {
                 priority_can_be_asked_for_alone
                 priority_is_not_told_unasked
                 a_hangup_without_a_direction_does_not_spin
+
+                as_many_fit_as_declared
+                changes_cost_the_same_among_many
             }
             event_loop {
                 one_byte_a_turn_gets_everything
@@ -226,6 +229,7 @@ mod tests {
             include_str!("backend/fairness.rs"),
             include_str!("backend/waking.rs"),
             include_str!("backend/caps.rs"),
+            include_str!("backend/many.rs"),
             include_str!("event_loop/connecting.rs"),
             include_str!("event_loop/partial_io.rs"),
             include_str!("event_loop/pausing.rs"),

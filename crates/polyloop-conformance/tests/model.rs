@@ -7,6 +7,7 @@ use std::time::Duration;
 use ::mio::net::TcpStream;
 use polyloop::{Backend, Events, Interest, MioBackend, Readiness, Token, Trigger};
 use polyloop_conformance::{watchdog, Make};
+use polyloop_models::BackendKind;
 use polyloop_select::{PollBackend, SelectBackend};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
@@ -232,6 +233,16 @@ agrees!(poll: PollBackend::new);
 agrees!(select: SelectBackend::new);
 agrees!(select_unlimited: SelectBackend::unlimited);
 #[cfg(target_os = "linux")]
-agrees!(epoll_level: || polyloop_linux::EpollBackend::new(Trigger::Level));
+agrees!(epoll: || polyloop_linux::EpollBackend::new(Trigger::Level));
 #[cfg(target_os = "linux")]
 agrees!(epoll_edge: || polyloop_linux::EpollBackend::new(Trigger::Edge));
+
+/// A backend without a line above would be tested by nobody.
+#[test]
+fn every_backend_is_tested() {
+    let here = include_str!("model.rs");
+    for backend in BackendKind::ALL {
+        let line = format!("agrees!({}: ", backend.name().replace(':', "_"));
+        assert!(here.lines().any(|there| there.starts_with(&line)), "no line for {backend}");
+    }
+}

@@ -3,6 +3,7 @@
 mod caps;
 mod fairness;
 mod interest;
+mod many;
 mod readiness;
 mod registration;
 mod removal;
@@ -12,6 +13,7 @@ mod waking;
 pub use caps::*;
 pub use fairness::*;
 pub use interest::*;
+pub use many::*;
 pub use readiness::*;
 pub use registration::*;
 pub use removal::*;

@@ -25,6 +25,7 @@ mod failing;
 mod flooding;
 
 use std::io;
+use std::time::Duration;
 
 use polyloop_models::{Model, Options};
 
@@ -35,7 +36,7 @@ pub use failing::*;
 pub use flooding::*;
 
 use crate::protocol::Company;
-use crate::watchdog;
+use crate::watchdog::{self, Fails};
 
 /// What a scenario is given.
 #[derive(Clone, Copy, Debug)]
@@ -56,6 +57,9 @@ const EXCUSES: [(Model, &str, &str); 2] = [
 
 const ONE_ADDRESS: &str = "a thread that sleeps at one address hears nobody at the others";
 
+/// How all of them fail. Where they hold, they take some tens of milliseconds.
+const HANGS: Fails = Fails::HangsFor(Duration::from_secs(1));
+
 /// Runs one scenario with one model, under the [watchdog](watchdog::run).
 ///
 /// One that is excused must fail; one of a model that this system lacks is not run.
@@ -73,7 +77,9 @@ pub fn run(scene: Scene, scenario: &str, run: fn(&Scene)) {
     let excuse = EXCUSES.iter().find(|&&(model, name, _)| model == scene.model && name == bare);
     match excuse {
         None => watchdog::run(&name, move || run(&scene)),
-        Some((_, _, reason)) => watchdog::expect_failure(&name, reason, move || run(&scene)),
+        Some((_, _, reason)) => {
+            watchdog::expect_failure(&name, reason, HANGS, move || run(&scene));
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 //! numbers are changed.
 
 use std::fs::File;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, RawFd};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Instant;
@@ -12,6 +12,7 @@ use polyloop::Config;
 use polyloop_models::Model;
 use rustix::process::{getrlimit, setrlimit, Resource, Rlimit};
 
+use super::forked;
 use super::protocols::Echo;
 use super::Scene;
 use crate::child::{in_a_process_of_its_own, make_room_for_high_descriptors};
@@ -102,9 +103,6 @@ fn run_out(scene: &Scene) {
 /// Connections whose descriptors are past `FD_SETSIZE` are served as any other; or, by the model that
 /// has that limit, closed at once, which is said once, while those below it are served on.
 pub fn descriptors_past_fd_setsize(scene: &Scene) {
-    if scene.model == Model::Process {
-        return; // its server has one connection's descriptor at a time, and never a high number
-    }
     in_a_process_of_its_own(|| run_past_fd_setsize(scene));
 }
 
@@ -115,15 +113,14 @@ fn run_past_fd_setsize(scene: &Scene) {
     log::set_logger(&WARNINGS).expect("nobody else logs here");
     log::set_max_level(LevelFilter::Warn);
     make_room_for_high_descriptors();
+    // A server that forks has one connection's descriptor at a time: there each of them is high.
+    let _taken = forked::is_here().then(|| take_all_below(FD_SETSIZE));
     let served = scene.serve(|| Echo);
     let mut low: Vec<_> = (0..EACH).map(|_| served.connect()).collect();
     for client in &mut low {
         client.exchange(b"below the limit");
     }
-    let mut files = Vec::new();
-    while files.last().map_or(0, File::as_raw_fd) < FD_SETSIZE {
-        files.push(File::open("/dev/null").expect("there is room for more"));
-    }
+    let mut files = take_all_below(FD_SETSIZE);
 
     let mut high: Vec<_> = (0..EACH).map(|_| served.connect()).collect();
     let unlimited = scene.options(Config::default()).select_unlimited;
@@ -150,6 +147,14 @@ fn run_past_fd_setsize(scene: &Scene) {
     let counts = served.stop();
     let opened = if refused { 2 * EACH } else { 3 * EACH };
     assert_eq!(counts.opened, opened as u64);
+}
+
+fn take_all_below(number: RawFd) -> Vec<File> {
+    let mut files = Vec::new();
+    while files.last().map_or(0, File::as_raw_fd) < number {
+        files.push(File::open("/dev/null").expect("there is room for more"));
+    }
+    files
 }
 
 /// Lowers the limit to `room` more descriptors than are open.

@@ -8,7 +8,7 @@
 use std::env;
 use std::fmt::Write as _;
 use std::io::{self, BufRead, BufReader, Write};
-use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{Ipv4Addr, UdpSocket};
 use std::ops::ControlFlow;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{self, Receiver, Sender};
@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
 use polyloop::driver::Control;
-use polyloop::{Closed, Counts, ServerHandle};
+use polyloop::{Address, Closed, Counts, ServerHandle};
 use polyloop_models::{Attendant, BoundServer, Model};
 
 use super::serve::Log;
@@ -24,6 +24,9 @@ use super::{Company, Scene};
 
 /// Set in the process that is to serve: the name of the scenario, as that of its test.
 const SCENARIO: &str = "POLYLOOP_CONFORMANCE_SERVE";
+
+/// Set there as well: where to listen.
+const ADDRESS: &str = "POLYLOOP_CONFORMANCE_ADDRESS";
 
 /// Whether this process is the one that serves.
 pub(super) fn is_here() -> bool {
@@ -43,30 +46,65 @@ pub fn serve_scenario() {
     run(&Scene { name: model.name(), model, setting: "", company });
 }
 
-/// Serves from the only thread of this process, until the scenario has it end.
+/// Where this process is to listen, if it is the one that serves.
+#[cfg(unix)]
+pub(super) fn address() -> Option<Address> {
+    is_here().then(|| {
+        let address = env::var(ADDRESS).expect("a test says where to listen");
+        address.parse().expect("it is an address")
+    })
+}
+
+/// Serves from the only thread of this process, from when the scenario has it run until it has it
+/// end.
 pub(super) fn serve_here(server: BoundServer) -> ! {
     say(&format!("listening {}", server.addresses()[0]));
     let handle = server.handle();
-    let attendant = Attendant::of_stdin({
-        let handle = handle.clone();
-        move || {
-            let mut line = String::new();
-            // The scenario sends one line at a time.
-            io::stdin().lock().read_line(&mut line).expect("it is readable");
-            match line.trim() {
-                "drain" => handle.drain(),
-                "stop" => handle.stop(),
-                "counts" => say_counts(&handle),
-                // The scenario is gone, and a child may be in the middle of what never ends.
-                _ => std::process::exit(0),
-            }
-            ControlFlow::Continue(())
-        }
+    let mut asked = Asked { handle: handle.clone(), come: Vec::new() };
+    while !asked.attend() {}
+    let attendant = Attendant::of_stdin(move || {
+        asked.attend();
+        ControlFlow::Continue(())
     });
     let attendant = attendant.expect("a test gives it a standard input");
     server.run_with(attendant).expect("a server ends without an error");
     say_counts(&handle);
     std::process::exit(0)
+}
+
+/// What the scenario asks of this process, line by line.
+struct Asked {
+    handle: ServerHandle,
+    /// What has come of a line, or of several.
+    come: Vec<u8>,
+}
+
+impl Asked {
+    /// Does all that was asked, and says whether it was asked to run. Waits if nothing has come.
+    fn attend(&mut self) -> bool {
+        let mut stdin = io::stdin().lock();
+        // Lines that came together are taken together: of what is left here, no poll would tell.
+        let come = stdin.fill_buf().unwrap_or_default();
+        let length = come.len();
+        self.come.extend_from_slice(come);
+        stdin.consume(length);
+        if length == 0 {
+            // The scenario is gone, and a child may be in the middle of what never ends.
+            std::process::exit(0);
+        }
+        let mut run = false;
+        while let Some(end) = self.come.iter().position(|&byte| byte == b'\n') {
+            let line: Vec<u8> = self.come.drain(..=end).collect();
+            match &line[..end] {
+                b"run" => run = true,
+                b"drain" => self.handle.drain(),
+                b"stop" => self.handle.stop(),
+                b"counts" => say_counts(&self.handle),
+                _ => panic!("nobody asks for {:?}", String::from_utf8_lossy(&line)),
+            }
+        }
+        run
+    }
 }
 
 fn say_counts(handle: &ServerHandle) {
@@ -110,21 +148,22 @@ impl Once {
 /// A server that is another process.
 pub(crate) struct Elsewhere {
     process: Child,
-    pub(super) address: SocketAddr,
+    pub(super) address: Address,
     remote: Arc<Remote>,
     /// Closes when the server and its children have said their last.
     heard: Receiver<()>,
 }
 
 impl Elsewhere {
-    /// Starts it for the scenario of the test on whose thread this is called; what it witnesses
-    /// goes to `log`.
-    pub(super) fn start(log: &Arc<Log>) -> Elsewhere {
+    /// Starts it for the scenario of the test on whose thread this is called; it listens at
+    /// `address`. What it witnesses goes to `log`.
+    pub(super) fn start(address: &Address, log: &Arc<Log>) -> Elsewhere {
         let test = env::current_exe().expect("a test knows where it is");
         let program = test.parent().and_then(|deps| deps.parent()).expect("cargo's directories");
         let thread = thread::current();
         let mut process = Command::new(program.join("forking_server"))
             .env(SCENARIO, thread.name().expect("a test's thread has its name"))
+            .env(ADDRESS, address.to_string())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -159,8 +198,9 @@ impl Elsewhere {
         ServerHandle::new(Arc::clone(&self.remote) as Arc<dyn Control>)
     }
 
-    /// Waits until it has ended.
+    /// Has it run, and waits until it has ended.
     pub(super) fn run(mut self) -> io::Result<()> {
+        self.remote.ask("run\n");
         let _ = self.heard.recv();
         let status = self.process.wait()?;
         assert!(status.success(), "the server ended with {status}");

@@ -1,7 +1,7 @@
 //! The same bytes, however they come.
 
-use std::sync::mpsc::{self, Receiver};
-use std::sync::{Arc, Mutex};
+use std::io::Read;
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
 
 use polyloop::{Closed, Connection, Protocol};
 
@@ -109,15 +109,16 @@ pub fn an_out_of_band_byte_between_two_writes(scene: &Scene) {
 
 /// The same, while the server looks elsewhere, so that all of it is there at once.
 pub fn an_out_of_band_byte_in_the_middle_of_what_waits(scene: &Scene) {
-    let (open, gate) = mpsc::channel();
-    let served = scene.serve(gated(gate));
+    let served = scene.serve(|| Gated);
     let mut client = served.connect();
-    client.send_and_wait(b"hold\n");
+    let gate = Gate::new();
+    client.send_and_wait(gate.request());
     client.send(b"abc");
     client.send_out_of_band(b'!');
     client.send(b"def\n");
-    open.send(()).expect("the protocol waits");
-    client.expect(b"hold\nabcdef\n");
+    gate.open();
+    client.expect(gate.request());
+    client.expect(b"abcdef\n");
     client.exchange(b"another\n");
     drop(client);
     served.stop();
@@ -125,14 +126,15 @@ pub fn an_out_of_band_byte_in_the_middle_of_what_waits(scene: &Scene) {
 
 /// The last request and the end come together: it is answered before the connection ends.
 pub fn data_and_the_end_at_once(scene: &Scene) {
-    let (open, gate) = mpsc::channel();
-    let served = scene.serve(gated(gate));
+    let served = scene.serve(|| Gated);
     let mut client = served.connect();
-    client.send_and_wait(b"hold\n");
+    let gate = Gate::new();
+    client.send_and_wait(gate.request());
     client.send(b"last\n");
     client.finish();
-    open.send(()).expect("the protocol waits");
-    client.expect(b"hold\nlast\n");
+    gate.open();
+    client.expect(gate.request());
+    client.expect(b"last\n");
     client.expect_end();
     assert_eq!(client.reason(), Closed::Finished);
     served.stop();
@@ -141,13 +143,13 @@ pub fn data_and_the_end_at_once(scene: &Scene) {
 /// Data and a reset come together: whether the system still shows the data or not, the connection
 /// ends with the reset.
 pub fn data_and_a_reset_at_once(scene: &Scene) {
-    let (open, gate) = mpsc::channel();
-    let served = scene.serve(gated(gate));
+    let served = scene.serve(|| Gated);
     let mut client = served.connect();
-    client.send_and_wait(b"hold\n");
+    let gate = Gate::new();
+    client.send_and_wait(gate.request());
     client.send(b"last\n");
     let address = client.reset();
-    open.send(()).expect("the protocol waits");
+    gate.open();
     assert_eq!(served.log().reason(address), Closed::Reset);
     let mut another = served.connect();
     another.exchange(b"another\n");
@@ -155,21 +157,45 @@ pub fn data_and_a_reset_at_once(scene: &Scene) {
     served.stop();
 }
 
-/// Makes protocols of lines that answer `hold` when the gate is opened, and not before.
-fn gated(gate: Receiver<()>) -> impl Fn() -> Gated + Send + Sync {
-    let gate = Arc::new(Mutex::new(gate));
-    move || Gated { gate: Arc::clone(&gate) }
+/// What a protocol waits at, in whatever process it is: a listener that accepts nobody until it is
+/// opened.
+struct Gate {
+    listener: TcpListener,
+    request: String,
 }
 
-struct Gated {
-    gate: Arc<Mutex<Receiver<()>>>,
+/// What a request to wait begins with; the rest is the gate's port.
+const HOLD: &str = "hold ";
+
+impl Gate {
+    fn new() -> Gate {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port is free");
+        let port = listener.local_addr().expect("it is bound").port();
+        Gate { listener, request: format!("{HOLD}{port}\n") }
+    }
+
+    /// The line on which a protocol waits, and which it then answers.
+    fn request(&self) -> &[u8] {
+        self.request.as_bytes()
+    }
+
+    fn open(&self) {
+        // Its connection ends, for which the protocol waits.
+        self.listener.accept().expect("the protocol waits");
+    }
 }
+
+/// A protocol of lines that answers a gate's request when the gate is opened, and not before.
+struct Gated;
 
 impl Protocol for Gated {
     fn received(&mut self, connection: &mut Connection<'_>, input: &[u8]) -> usize {
-        if input.starts_with(b"hold\n") {
-            let gate = self.gate.lock().expect("nobody panicked with it");
-            gate.recv().expect("the scenario opens it");
+        let text = std::str::from_utf8(input).expect("the scenarios send text");
+        if let Some(port) = text.strip_prefix(HOLD).and_then(|rest| rest.lines().next()) {
+            let port: u16 = port.parse().expect("a request comes whole");
+            let gate = TcpStream::connect((Ipv4Addr::LOCALHOST, port));
+            // Opened, or gone with a scenario that failed.
+            let _ = gate.expect("the gate is there").read(&mut [0]);
         }
         Lines.received(connection, input)
     }

@@ -99,6 +99,8 @@ pub fn run(scene: Scene, scenario: &str, run: fn(&Scene)) {
     }
     match excuse(scene.model, scenario) {
         None => watchdog::run(&name, move || run(&scene)),
-        Some(reason) => watchdog::expect_failure(&name, reason, move || run(&scene)),
+        Some((fails, reason)) => {
+            watchdog::expect_failure(&name, reason, fails, move || run(&scene));
+        }
     }
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 
-use polyloop::{Closed, Config, Connection, Counts, Protocol, ServerHandle, TimerId};
+use polyloop::{Address, Closed, Config, Connection, Counts, Protocol, ServerHandle, TimerId};
 use polyloop_models::{BoundServer, Options};
 
 use super::client::Client;
@@ -59,14 +59,15 @@ impl Scene {
         let log = Arc::new(Log::default());
         let witness = Arc::clone(&log);
         let lively = self.company == Company::Lively;
+        let any = Address::from(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
         if self.model.forks() && !forked::is_here() {
-            let server = Elsewhere::start(&log);
-            let (address, handle) = (server.address, server.handle());
-            return Bound { address, handle, server: Server::Elsewhere(server), log, lively };
+            let server = Elsewhere::start(&any, &log);
+            let address = server.address.ip().expect("TCP");
+            let server = Server::Elsewhere(server);
+            return Bound { address, handle: server.handle(), server, log, lively };
         }
         let companion_to_come = Once::new(lively);
-        let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        let server = self.model.bind(any, self.options(config), move |peer| {
+        let server = self.model.bind(&any, self.options(config), move |peer| {
             // The companion connects before anybody else knows the port.
             let protocol = (!companion_to_come.take()).then(&make);
             Watched::new(protocol, peer.ip().expect("TCP"), &witness)
@@ -86,12 +87,28 @@ impl Scene {
 }
 
 /// A server of this process, or one that has its own.
-enum Server {
+pub(super) enum Server {
     Here(BoundServer),
     Elsewhere(Elsewhere),
 }
 
-/// A server that listens, and does not run yet, unless it is another process.
+impl Server {
+    pub(super) fn handle(&self) -> ServerHandle {
+        match self {
+            Server::Here(server) => server.handle(),
+            Server::Elsewhere(server) => server.handle(),
+        }
+    }
+
+    pub(super) fn run(self) -> io::Result<()> {
+        match self {
+            Server::Here(server) => server.run(),
+            Server::Elsewhere(server) => server.run(),
+        }
+    }
+}
+
+/// A server that listens, and does not run yet.
 pub(crate) struct Bound {
     pub(crate) address: SocketAddr,
     server: Server,
@@ -112,10 +129,7 @@ impl Bound {
     pub(crate) fn run(self) -> Served {
         let Bound { address, server, handle, log, lively } = self;
         let name = thread::current().name().unwrap_or("server").to_owned();
-        let running = thread::Builder::new().name(name).spawn(move || match server {
-            Server::Here(server) => server.run(),
-            Server::Elsewhere(server) => server.run(),
-        });
+        let running = thread::Builder::new().name(name).spawn(move || server.run());
         let mut served = Served {
             address,
             handle,

@@ -5,12 +5,16 @@ use std::net::Shutdown;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
 use polyloop::{Address, Config, Connection, Peer, Protocol, ServerHandle};
+use polyloop_models::BoundServer;
 use rustix::net::{sendmsg, SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
 
 use super::client::{pattern, SILENCE};
+use super::forked::{self, Elsewhere};
+use super::serve::{Log, Server};
 use super::{Company, Scene};
 
 struct Echo;
@@ -34,12 +38,22 @@ struct Served {
 impl Served {
     /// Listens, lets `before` talk to who does not run yet, and runs.
     fn after<T>(scene: &Scene, before: impl FnOnce(UnixStream) -> T) -> (Served, T) {
+        if let Some(address) = forked::address() {
+            forked::serve_here(bind(scene, &address));
+        }
         let directory = tempfile::tempdir().expect("a temporary directory can be made");
         let path = directory.path().join("socket");
         let address = Address::Unix(path.clone());
-        let server = scene.model.bind(&address, scene.options(Config::default()), |_peer| Echo);
-        let server = server.expect("the path is free");
-        assert_eq!(server.addresses(), [address]);
+        let server = if scene.model.forks() {
+            let nobody = Arc::new(Log::default());
+            let server = Elsewhere::start(&address, &nobody);
+            assert_eq!(server.address, address);
+            Server::Elsewhere(server)
+        } else {
+            let server = bind(scene, &address);
+            assert_eq!(server.addresses(), [address]);
+            Server::Here(server)
+        };
         let handle = server.handle();
         let before = before(UnixStream::connect(path).expect("it listens"));
         let running = thread::spawn(move || server.run().expect("it serves to its end"));
@@ -56,6 +70,11 @@ impl Served {
         self.running.join().expect("the server does not panic");
         assert!(!self.directory.path().join("socket").exists(), "the path goes with the server");
     }
+}
+
+fn bind(scene: &Scene, address: &Address) -> BoundServer {
+    let server = scene.model.bind(address, scene.options(Config::default()), |_peer| Echo);
+    server.expect("the path is free")
 }
 
 /// Sends what it likes while another thread reads the echo.
