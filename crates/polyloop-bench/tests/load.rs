@@ -2,7 +2,6 @@
 
 mod common;
 
-use std::process::Command;
 use std::time::Duration;
 
 use polyloop_bench::load::Report;
@@ -208,7 +207,7 @@ fn a_refused_target_is_one_line_and_exit_code_1() {
 #[cfg(unix)]
 fn too_few_descriptors_are_explained() {
     let program = env!("CARGO_BIN_EXE_polyloop");
-    let output = Command::new("sh")
+    let output = std::process::Command::new("sh")
         .args(["-c", "ulimit -n 100; exec \"$0\" load --target 127.0.0.1:1 --connections 200"])
         .arg(program)
         .output()
