@@ -11,7 +11,9 @@
 //! | `waiting` | [`Waiting`]: connections in the backlog |
 //!
 //! They are several questions because reading the memory of a process with many threads costs
-//! that process time, which must not end up in the window between two `stats`.
+//! that process time, which must not end up in the window between two `stats`. Nor must what `stats`
+//! costs itself in a process with many children: it says in `after` what had been used when it was
+//! known, and the window goes from there ([`Reading::since`]).
 //!
 //! A **load generator** prints a line of JSON at the end of each of its phases and waits
 //! for `go` before the next ([`Gate`]).
@@ -29,7 +31,7 @@ use polyloop::ServerHandle;
 use polyloop_models::Attendant;
 use serde::{Deserialize, Serialize};
 
-use crate::process::{self, Memory, Usage};
+use crate::process::{self, Memory, Reading};
 
 /// What a server says first.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -54,9 +56,9 @@ pub struct Listening {
 /// What a server has used and done since it started: the answer to `stats`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stats {
-    /// Processor time and context switches.
+    /// Processor time and context switches, before and after they were looked up.
     #[serde(flatten)]
-    pub usage: Usage,
+    pub usage: Reading,
     /// What the server counted itself.
     #[serde(flatten)]
     pub counted: Counted,
@@ -269,16 +271,20 @@ fn say<T: Serialize>(value: &T) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::process::Usage;
 
     #[test]
     fn stats_survive_the_wire_and_stay_flat() {
         let stats = Stats {
-            usage: Usage {
-                user_ns: Some(1),
-                system_ns: Some(2),
-                undivided_ns: None,
-                voluntary_switches: None,
-                involuntary_switches: Some(3),
+            usage: Reading {
+                before: Usage {
+                    user_ns: Some(1),
+                    system_ns: Some(2),
+                    undivided_ns: None,
+                    voluntary_switches: None,
+                    involuntary_switches: Some(3),
+                },
+                after: Some(Usage { user_ns: Some(4), ..Usage::default() }),
             },
             counted: Counted {
                 counters: Some(Counters::from([(SYSTEM_CALLS.to_owned(), 7)])),
@@ -294,7 +300,8 @@ mod tests {
     fn a_server_may_count_only_some_things() {
         let line = "{\"user_ns\":5,\"system_ns\":6,\"counters\":{\"reads\":9}}";
         let stats: Stats = serde_json::from_str(line).unwrap();
-        assert_eq!(stats.usage.processor_ns(), Some(11));
+        assert_eq!(stats.usage.before.processor_ns(), Some(11));
+        assert_eq!(stats.usage.after, None);
         assert!(stats.counted.loops.is_empty());
         let end = stats.counted.counters.unwrap();
         let start = Counters::from([("reads".to_owned(), 4)]);

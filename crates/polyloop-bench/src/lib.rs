@@ -26,5 +26,6 @@ pub mod process;
 pub mod protocols;
 pub mod serve;
 pub mod statistics;
+mod text;
 pub mod transport;
 pub mod units;

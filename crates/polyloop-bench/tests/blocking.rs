@@ -4,8 +4,10 @@
 
 mod common;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -99,21 +101,74 @@ mod process {
         server.end();
     }
 
-    /// A child holds its own connection, and the way in which its counts go home.
+    /// What a process holds open, by number.
+    fn descriptors(process: u32) -> BTreeMap<u32, PathBuf> {
+        let entries = std::fs::read_dir(format!("/proc/{process}/fd")).unwrap();
+        let paths = entries.map(|entry| entry.unwrap().path());
+        let number = |path: &Path| path.file_name().unwrap().to_str().unwrap().parse().unwrap();
+        paths.map(|path| (number(&path), std::fs::read_link(&path).unwrap())).collect()
+    }
+
+    /// A child holds its own connection, the way in which its counts go home, and what its server
+    /// was started with.
     #[test]
     fn nothing_leaks_into_a_child() {
-        let server = Served::start(&["--model", "process"]);
+        // Whatever is started here is given the same, and cat(1) opens nothing of its own.
+        let mut cat = Command::new("cat");
+        let mut cat = cat.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        // Before it answers, it may be reading its libraries.
+        cat.stdin.as_ref().unwrap().write_all(b"?").unwrap();
+        cat.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
+        let given: BTreeSet<u32> = descriptors(cat.id()).into_keys().collect();
+        drop(cat.stdin.take());
+        cat.wait().unwrap();
+
+        let mut server = Served::start(&["--model", "process"]);
         let parent = server.process.id();
         let clients: Vec<_> = (0..5).map(|_| server.connect()).collect();
         clients.iter().for_each(exchange);
-        for child in common::children(parent) {
-            let held = std::fs::read_dir(format!("/proc/{child}/fd")).unwrap();
-            let held: Vec<_> = held
-                .map(|entry| std::fs::read_link(entry.unwrap().path()).unwrap())
-                .filter(|held| held.to_string_lossy().starts_with("socket:"))
-                .collect();
-            assert_eq!(held.len(), 2, "{held:?}");
+        // From its accept loop: it has closed the last connection that it handed to a child.
+        let _: Stats = server.ask("stats");
+        let of_parent = descriptors(parent);
+        let children = common::children(parent);
+        assert_eq!(children.len(), 5);
+        let mut connections = BTreeSet::new();
+        for child in children {
+            let held = descriptors(child);
+            let shared = |number: &u32| of_parent.get(number) == held.get(number);
+            assert!(given.iter().all(shared), "{given:?}: {held:?} of {of_parent:?}");
+            let more = held.iter().filter(|(number, _)| !given.contains(number));
+            let (home, own): (Vec<_>, Vec<_>) = more.partition(|(number, _)| shared(number));
+            let ([(_, home)], [(_, connection)]) = (&home[..], &own[..]) else {
+                panic!("{held:?} of {of_parent:?}, given {given:?}");
+            };
+            for held in [home, connection] {
+                assert!(held.to_string_lossy().starts_with("socket:"), "{held:?}");
+            }
+            connections.insert((*connection).clone());
         }
+        assert_eq!(connections.len(), 5, "one each: {connections:?}");
+        server.end();
+    }
+
+    /// What it costs to look at the children is in neither of two readings' window.
+    #[test]
+    fn what_the_look_at_the_children_costs_is_not_in_the_window() {
+        let mut server = Served::start(&["--model", "process"]);
+        let clients: Vec<_> = (0..200).map(|_| server.connect()).collect();
+        clients.iter().for_each(exchange);
+        let mut looks = || {
+            let start = server.ask::<Stats>("stats").usage;
+            let end = server.ask::<Stats>("stats").usage;
+            let look = start.after.unwrap().since(&start.before).processor_ns().unwrap();
+            (look, end.since(&start).processor_ns().unwrap())
+        };
+        // Between them nothing happens but that one is answered and the other asked: some 50 µs,
+        // where the look reads a file for each child. Not all of these may be at rest at first.
+        until(|| {
+            let (look, between) = looks();
+            (between < look / 4).then_some(())
+        });
         server.end();
     }
 
@@ -124,11 +179,11 @@ mod process {
         let client = server.connect();
         exchange(&client);
         assert_eq!(server.ask::<Memory>("memory").threads, Some(2), "a process each");
-        let before = server.ask::<Stats>("stats").usage.processor_ns();
+        let before = server.ask::<Stats>("stats").usage.before.processor_ns();
         until(|| {
             exchange(&client);
             // The child lives, and what it uses counts.
-            let now = server.ask::<Stats>("stats").usage.processor_ns();
+            let now = server.ask::<Stats>("stats").usage.before.processor_ns();
             (now.unwrap() > before.unwrap() + 10_000_000).then_some(())
         });
         server.end();

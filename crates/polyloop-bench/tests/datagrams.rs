@@ -175,7 +175,7 @@ fn our_server_answers_what_it_should() {
         let limited = [arguments, &["--transport", "udp", "--max-datagram", "100"]].concat();
         // A system without batches says so.
         let Some(serving) = Serving::start(&limited) else { continue };
-        let target = serving.address;
+        let target = serving.address();
         let whole = load(target, "--requests 50 --connections 2 --size 100 --json");
         assert_eq!(whole.code, Some(0), "{whole:?}");
         assert_eq!(report(&whole).errors.total(), 0, "{whole:?}");

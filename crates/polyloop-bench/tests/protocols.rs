@@ -25,7 +25,7 @@ fn load_finds_every_answer_right() {
             for kind in ["--size 1", "--short", "--size 7000", "--rate 5000"] {
                 // One connection at a time, for models that serve no more.
                 let mut words = vec!["load", "--connections", "1", "--requests", "40", "--json"];
-                let target = server.address.to_string();
+                let target = server.address().to_string();
                 words.extend(["--target", &target, "--protocol", protocol.name()]);
                 words.extend(["--warmup", "0s"]);
                 words.extend(kind.split_whitespace());
@@ -80,7 +80,7 @@ fn two_hashes_end_a_connection() {
 }
 
 #[test]
-fn too_long_a_frame_ends_a_connection_and_the_log_says_why() {
+fn too_long_a_frame_ends_a_connection_and_the_log_says_why_to_who_asks() {
     for &model in Model::ALL {
         let Some(server) = serve(model, Builtin::Frames) else { continue };
         let mut stream = server.connect();
@@ -89,6 +89,8 @@ fn too_long_a_frame_ends_a_connection_and_the_log_says_why() {
         let peer = stream.local_addr().unwrap().to_string();
         let log = server.end();
         assert!(log.contains(&peer) && log.contains("4294967295"), "{model}: {log:?}");
+        // Whoever connects could write as many warnings as there is room for.
+        assert!(log.contains("DEBUG") && log.lines().count() == 1, "{model}: {log:?}");
     }
 }
 
@@ -131,7 +133,7 @@ fn a_sleeping_request_holds_up_a_loop_and_no_other_thread() {
 
 impl Serving {
     fn connect(&self) -> TcpStream {
-        let stream = TcpStream::connect(self.address).unwrap();
+        let stream = TcpStream::connect(self.address()).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
         stream
     }

@@ -114,7 +114,7 @@ fn curl() {
         (&["--header", &long], "431 1, 431 1, "),
     ];
     for (model, server) in servers(Builtin::Http) {
-        let url = |path: &str| format!("http://{}{path}", server.address);
+        let url = |path: &str| format!("http://{}{path}", server.address());
         let (first, second) = (url("/hello?a=b"), url("/again"));
         let curl = |arguments: &[&str]| {
             let usual = ["--silent", "--show-error", "--noproxy", "*", "--max-time", "20"];
@@ -138,7 +138,7 @@ fn ab() {
         return;
     }
     for (model, server) in servers(Builtin::Http) {
-        let url = format!("http://{}/hello", server.address);
+        let url = format!("http://{}/hello", server.address());
         let connections = connections(model).to_string();
         // HTTP/1.0, on lasting connections and on one for each request.
         for lasting in [&["-k"][..], &[]] {
@@ -162,7 +162,7 @@ fn wrk() {
         return;
     }
     for (model, server) in servers(Builtin::Http) {
-        let url = format!("http://{}/hello", server.address);
+        let url = format!("http://{}/hello", server.address());
         let connections = connections(model).to_string();
         let text = printed("wrk", &["-t", "1", "-c", &connections, "-d", "1s", &url], "");
         assert!(text.contains(" requests in "), "{model} {text}");

@@ -1,7 +1,7 @@
 //! What a model is told besides the addresses and the protocol.
 
 use std::fmt;
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::str::FromStr;
 
 use polyloop::{AcceptPolicy, Config, Trigger};
@@ -37,6 +37,13 @@ impl Options {
         Some(threads) => threads,
         None => unreachable!(),
     };
+
+    /// The most loops that a setting may ask for: more than any machine has processors.
+    pub const MOST_LOOPS: u32 = 1024;
+
+    /// The most threads that a setting may ask for. Linux lets a process have 65,530 mappings, of
+    /// which a thread takes four, and one that gets only some of them ends the process.
+    pub const MOST_THREADS: u32 = 8_192;
 }
 
 impl Default for Options {
@@ -64,14 +71,19 @@ impl Options {
     ///
     /// # Errors
     ///
-    /// The model knows no such setting.
+    /// The model knows no such setting, or its number is not from 1 to
+    /// [`MOST_LOOPS`](Options::MOST_LOOPS) or [`MOST_THREADS`](Options::MOST_THREADS).
     pub fn set(&mut self, model: Model, setting: &str) -> Result<(), Unknown> {
         let unknown = || Unknown::setting(model, setting);
         let (name, value) = setting.split_once('=').unwrap_or((setting, ""));
-        let number = || value.parse().map_err(|_| unknown());
+        let number = |most: u32| {
+            let parsed = value.parse().ok().filter(|number: &NonZeroU32| number.get() <= most);
+            let number = parsed.and_then(|number| NonZeroUsize::try_from(number).ok());
+            number.ok_or_else(|| Unknown(format!("{}; {name} in 1..={most}", unknown())))
+        };
         match (model, name) {
-            (_, "loops") if model.has_loops() => self.loops = number()?,
-            (Model::Pool, "threads") => self.threads = number()?,
+            (_, "loops") if model.has_loops() => self.loops = number(Options::MOST_LOOPS)?,
+            (Model::Pool, "threads") => self.threads = number(Options::MOST_THREADS)?,
             _ if name != setting => return Err(unknown()), // a value where there is none
             (_, "round-robin") if model.has_loops() => self.accept = AcceptPolicy::RoundRobin,
             (_, "least-loaded") if model.has_loops() => self.accept = AcceptPolicy::LeastLoaded,
@@ -117,7 +129,7 @@ impl Variant {
     ///
     /// # Errors
     ///
-    /// The model knows no such setting.
+    /// As for [`Options::set`].
     pub fn add(&mut self, setting: &str) -> Result<(), Unknown> {
         Options::default().set(self.model, setting)?;
         self.settings.insert(0, setting.to_owned());
@@ -159,5 +171,24 @@ impl FromStr for Variant {
             variant.add(setting)?;
         }
         Ok(variant)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_have_bounds_that_the_error_names() {
+        for (setting, most) in [("mio:loops", 1024), ("pool:threads", 8_192)] {
+            let parse = |number: &str| format!("{setting}={number}").parse::<Variant>();
+            assert!(parse("1").is_ok() && parse(&most.to_string()).is_ok(), "{setting}");
+            for wrong in
+                ["0", &(most + 1).to_string(), "4294967295", "18446744073709551615", "", "x"]
+            {
+                let error = parse(wrong).unwrap_err().to_string();
+                assert!(error.ends_with(&format!(" in 1..={most}")), "{setting}={wrong}: {error}");
+            }
+        }
     }
 }

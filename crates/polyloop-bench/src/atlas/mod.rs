@@ -2,12 +2,12 @@
 
 pub mod page;
 pub mod table;
-mod text;
 
 use polyloop_conformance::atlas::{self, Atlas, Scenario};
 use polyloop_models::BackendKind;
 
 use crate::cli::Usage;
+use crate::text::wrap;
 
 /// What is to be shown.
 #[derive(Clone, Debug, Default)]
@@ -88,8 +88,8 @@ pub fn explain(scenario: &Scenario, atlas: &Atlas) -> String {
         "{}: {}\n\n{}\n\n{}\n{}",
         scenario.name,
         scenario.what,
-        text::wrap(scenario.why, 80),
-        text::wrap(&see, 80),
+        wrap(scenario.why, 80),
+        wrap(&see, 80),
         table::tables(atlas),
     )
 }

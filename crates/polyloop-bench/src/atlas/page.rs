@@ -2,7 +2,8 @@
 
 use polyloop_conformance::atlas::{Atlas, Scenario};
 
-use super::{table, text};
+use super::table;
+use crate::text::{wrap, WIDTH};
 
 /// Writes the page: the tables, and why they are as they are.
 #[must_use]
@@ -30,7 +31,7 @@ pub fn write(atlas: &Atlas) -> String {
             scenario.why,
             scenario.see.join("; "),
         );
-        page += &format!("\n{}\n", text::wrap(&paragraph, table::WIDTH));
+        page += &format!("\n{}\n", wrap(&paragraph, WIDTH));
     }
     page
 }

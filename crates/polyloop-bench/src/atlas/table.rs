@@ -5,10 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use comfy_table::{presets, Cell, ContentArrangement, Table};
 use polyloop_conformance::atlas::{Agreement, Answer, Atlas, Group, Row, Scenario};
 
-use super::text::wrap;
+use crate::text::{lines, wrap, SPAN, WIDTH};
 
-/// No line is longer.
-pub const WIDTH: usize = 100;
 /// How wide the columns are at least, so that those of all groups stand beneath each other.
 const NAME: usize = 20;
 const MOMENT: usize = 28;
@@ -76,7 +74,7 @@ fn draw_group(atlas: &Atlas, group: Group, rows: &[Row]) -> String {
         };
         let mut cells = vec![format!("{mark} {name}"), wrap(row.moment, MOMENT)];
         if let Some(reason) = &row.cannot {
-            reasons.push(reason);
+            reasons.push(reason.clone());
             cells.push(SPAN.to_string());
         } else {
             for calls in &columns {
@@ -94,25 +92,8 @@ fn draw_group(atlas: &Atlas, group: Group, rows: &[Row]) -> String {
     for column in table.column_iter_mut() {
         column.set_padding((0, 1));
     }
-    let mut reasons = reasons.into_iter();
-    let mut text = String::new();
-    for line in table.lines() {
-        match line.split_once(SPAN) {
-            Some((start, _)) => {
-                let room = WIDTH - start.chars().count();
-                let reason = reasons.next().map_or("", String::as_str);
-                text.push_str(start);
-                text.extend(reason.chars().take(room));
-            }
-            None => text.push_str(line.trim_end()),
-        }
-        text.push('\n');
-    }
-    text
+    lines(&table, reasons)
 }
-
-/// Stands in a cell whose text goes on to the end of the line, over the other columns.
-const SPAN: char = '\u{2}';
 
 fn pad(text: &str, width: usize) -> String {
     // comfy-table trims what is not a space only.

@@ -2,7 +2,8 @@
 
 use polyloop_models::{Model, Variant};
 
-use super::{AtlasArgs, CompareArgs, LoadArgs, ModelArgs, ServeArgs, Usage};
+use super::arguments::{AtlasArgs, CompareArgs, LoadArgs, ModelArgs, ServeArgs};
+use super::Usage;
 use crate::control::Gate;
 use crate::{atlas, compare, load, output, serve};
 
@@ -119,7 +120,7 @@ fn goes_with(flag: &str, setting: &str, model: Model) -> String {
 }
 
 /// The models that are named, each with what was given for all that know it.
-pub(super) fn models(names: Vec<String>, settings: &ModelArgs) -> Result<Vec<Variant>, Usage> {
+fn models(names: Vec<String>, settings: &ModelArgs) -> Result<Vec<Variant>, Usage> {
     let mut models = Vec::new();
     for name in names.iter().filter(|name| !name.is_empty()) {
         if name == "all" {
@@ -135,4 +136,27 @@ pub(super) fn models(names: Vec<String>, settings: &ModelArgs) -> Result<Vec<Var
         }
     }
     Ok(models)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::super::arguments::{Cli, Command};
+    use super::*;
+
+    #[test]
+    fn a_setting_for_all_goes_to_those_who_know_it_and_yields_to_their_own() {
+        let names = |arguments: &[&str]| {
+            let cli = Cli::try_parse_from([&["polyloop", "compare"], arguments].concat()).unwrap();
+            let Some(Command::Compare(args)) = cli.command else { panic!("compare was asked for") };
+            let models = models(args.models, &args.settings).map_err(|usage| usage.0)?;
+            Ok::<_, String>(models.iter().map(Variant::to_string).collect::<Vec<_>>())
+        };
+        assert_eq!(names(&["--models", ""]).unwrap(), [""; 0]);
+        assert_eq!(names(&["--models", "all"]).unwrap().len(), Model::ALL.len());
+        let given = names(&["--models", "mio,epoll,epoll:level", "--trigger", "edge"]).unwrap();
+        assert_eq!(given, ["mio", "epoll:edge", "epoll:edge:level"]);
+        assert!(names(&["--models", "mio", "--trigger", "edge"]).unwrap_err().contains("none"));
+    }
 }

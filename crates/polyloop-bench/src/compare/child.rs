@@ -31,6 +31,9 @@ impl Child {
     ) -> Result<Self, String> {
         let mut process = Command::new(program)
             .args(arguments)
+            // It is there for this program: whoever logs is slower, and a server that traces leaves
+            // its shortest path.
+            .env_remove("RUST_LOG")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

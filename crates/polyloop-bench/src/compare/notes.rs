@@ -6,20 +6,16 @@ use super::cell::{Measured, Outcome};
 use super::plan::again_name;
 use super::save::{Results, Setup};
 use super::summary::Row;
-use super::table::WIDTH;
 use crate::load::SATURATED;
 use crate::protocols::Builtin;
 use crate::statistics::{Ratio, Verdict, COVERAGE};
+use crate::text::{wrap, WIDTH};
 use crate::transport::Transport;
 use crate::units;
 
 /// Writes the notes in lines of at most [`WIDTH`] columns.
 pub(super) fn write(results: &Results) -> String {
-    let mut text = String::new();
-    for note in notes(results) {
-        wrap(&note, &mut text);
-    }
-    text
+    notes(results).iter().map(|note| wrap(note, WIDTH) + "\n").collect()
 }
 
 /// The measurements that gave figures.
@@ -335,31 +331,3 @@ fn raised_limits(results: &Results) -> Option<String> {
         units::count(hard)
     ))
 }
-
-/// Writes a note in lines of at most [`WIDTH`] columns; a longer word has a line of its own.
-/// A number stays with its unit.
-fn wrap(note: &str, out: &mut String) {
-    let mut length = 0;
-    let glued = UNITS.iter().fold(note.to_owned(), |text, unit| {
-        text.replace(&format!(" {unit}"), &format!("{GLUE}{unit}"))
-    });
-    for word in glued.split_whitespace() {
-        let word_length = word.chars().count();
-        if length > 0 && length + 1 + word_length > WIDTH {
-            out.push('\n');
-            length = 0;
-        }
-        if length > 0 {
-            out.push(' ');
-            length += 1;
-        }
-        out.push_str(&word.replace(GLUE, " "));
-        length += word_length;
-    }
-    out.push('\n');
-}
-
-/// Stands for a space at which no line may end.
-const GLUE: char = '\u{3}';
-/// What no line begins with.
-const UNITS: [&str; 3] = ["%", "ms", "µs"];

@@ -6,14 +6,11 @@ use super::notes;
 use super::save::Results;
 use super::summary::Row;
 use crate::statistics::{Ratio, Verdict};
+use crate::text::{cut, lines, SPAN};
 use crate::units;
 
-/// No line of the table or of its notes is longer.
-pub const WIDTH: usize = 100;
 /// Longer names are cut in the table.
 const NAME: usize = 17;
-/// Stands in a cell whose text goes on to the end of the line, over the other columns.
-const SPAN: char = '\u{2}';
 
 /// Draws the table and the notes beneath it.
 pub fn draw(results: &Results) -> String {
@@ -66,20 +63,7 @@ fn body(results: &Results) -> String {
             column.set_padding((u16::from(index > 0), 0));
         }
     }
-    let mut spans = spans.into_iter();
-    let mut text = String::new();
-    for line in table.lines() {
-        match line.split_once(SPAN) {
-            Some((start, _)) => {
-                let room = WIDTH - start.chars().count();
-                text.push_str(start);
-                text.push_str(&cut(&spans.next().unwrap_or_default(), room));
-            }
-            None => text.push_str(line.trim_end()),
-        }
-        text.push('\n');
-    }
-    text
+    lines(&table, spans)
 }
 
 fn right(text: String) -> Cell {
@@ -126,16 +110,6 @@ fn ratio(ratio: &Ratio) -> String {
     format!("{} {low}-{high} {mark}", write(ratio.median))
 }
 
-/// Cuts a text that is too long.
-fn cut(text: &str, length: usize) -> String {
-    if text.chars().count() <= length {
-        return text.to_owned();
-    }
-    let mut cut: String = text.chars().take(length.saturating_sub(1)).collect();
-    cut.push('…');
-    cut
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -147,6 +121,7 @@ mod tests {
     use crate::load::{Latency, Losses, Report};
     use crate::process::{Machine, Usage};
     use crate::protocols::{Builtin, Cost};
+    use crate::text::WIDTH;
     use crate::transport::Transport;
 
     /// A round in which a request costs so many nanoseconds of processor time.

@@ -5,9 +5,10 @@ use std::net::Ipv4Addr;
 
 use mio::{Interest, Registry, Token};
 
-use super::connection::{Connection, Fault, Wire};
+use super::connection::{Connection, Fault, Told, Wire};
 use super::datagram::DatagramClient;
 use super::Settings;
+use crate::process::INPUT;
 use crate::transport::Transport;
 
 /// Whoever makes requests, one after the other.
@@ -44,9 +45,9 @@ impl Client {
         match self {
             Client::Stream(connection) => {
                 let interest = if short && connection.is_sent(wire) {
-                    Interest::READABLE
+                    INPUT
                 } else {
-                    Interest::READABLE | Interest::WRITABLE
+                    INPUT | Interest::WRITABLE
                 };
                 connection.register(registry, token, interest)
             }
@@ -65,14 +66,9 @@ impl Client {
 
     /// Goes on after an event; true when it completed the answer to the present request.
     #[inline]
-    pub(super) fn advance(
-        &mut self,
-        readable: bool,
-        writable: bool,
-        wire: &mut Wire,
-    ) -> Result<bool, Fault> {
+    pub(super) fn advance(&mut self, told: Told, wire: &mut Wire) -> Result<bool, Fault> {
         match self {
-            Client::Stream(connection) => connection.advance(readable, writable, wire),
+            Client::Stream(connection) => connection.advance(told, wire),
             Client::Datagram(client) => client.receive(wire),
         }
     }

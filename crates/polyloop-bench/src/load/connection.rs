@@ -5,6 +5,7 @@ use std::fmt;
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
+use mio::event::Event;
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
 use polyloop::Address;
@@ -59,6 +60,27 @@ impl fmt::Display for Fault {
     }
 }
 
+/// What an event tells of a connection.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Told {
+    readable: bool,
+    writable: bool,
+    /// A short read has not emptied it: the end, an error or what follows an out-of-band byte is
+    /// still to come, and no further event will say so.
+    more: bool,
+}
+
+impl From<&Event> for Told {
+    fn from(event: &Event) -> Told {
+        let ends = event.is_read_closed() || event.is_error();
+        Told {
+            readable: event.is_readable() || ends,
+            writable: event.is_writable() || event.is_write_closed() || event.is_error(),
+            more: ends || event.is_priority(),
+        }
+    }
+}
+
 /// A connection and the request that is under way on it.
 #[derive(Debug)]
 pub(super) struct Connection {
@@ -70,6 +92,9 @@ pub(super) struct Connection {
     /// Bytes of its answer that came back.
     received: usize,
     established: bool,
+    /// How it ended, if that was found out along with the last byte of an answer: the answer
+    /// counts, and the next request meets the end.
+    ended: Option<String>,
     /// A request has begun and its answer is not complete.
     pub(super) busy: bool,
     /// When the present request began, in nanoseconds of the run's clock.
@@ -109,6 +134,7 @@ impl Connection {
             sent: 0,
             received: 0,
             established: false,
+            ended: None,
             busy: false,
             began: 0,
             intended: 0,
@@ -144,18 +170,16 @@ impl Connection {
         self.busy = true;
         self.began = now;
         self.intended = intended;
-        self.send(wire)
+        match self.ended.take() {
+            None => self.send(wire),
+            Some(how) => Err(self.broken(&how)),
+        }
     }
 
     /// Goes on after an event; true when it completed the answer to the present request.
-    pub(super) fn advance(
-        &mut self,
-        readable: bool,
-        writable: bool,
-        wire: &mut Wire,
-    ) -> Result<bool, Fault> {
+    pub(super) fn advance(&mut self, told: Told, wire: &mut Wire) -> Result<bool, Fault> {
         if !self.established {
-            if !writable {
+            if !told.writable {
                 return Ok(false);
             }
             if let Some(error) = self.stream.take_error().map_err(Fault::Connect)? {
@@ -163,11 +187,11 @@ impl Connection {
             }
         }
         let was_busy = self.busy;
-        if self.busy && writable && !self.is_sent(wire) {
+        if self.busy && told.writable && !self.is_sent(wire) {
             self.send(wire)?;
         }
-        if readable {
-            self.receive(wire)?;
+        if told.readable {
+            self.receive(told.more, wire)?;
         }
         Ok(was_busy && !self.busy)
     }
@@ -197,14 +221,15 @@ impl Connection {
         Ok(())
     }
 
-    fn receive(&mut self, wire: &mut Wire) -> Result<(), Fault> {
+    fn receive(&mut self, more: bool, wire: &mut Wire) -> Result<(), Fault> {
+        let was_busy = self.busy;
         loop {
             let length = match self.stream.read(&mut wire.received) {
-                Ok(0) => return Err(self.broken("closed by the server")),
+                Ok(0) => return self.end("closed by the server", was_busy),
                 Ok(length) => length,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => return Err(self.broken(&error.to_string())),
+                Err(error) => return self.end(&error.to_string(), was_busy),
             };
             self.established = true;
             let answerable =
@@ -221,10 +246,19 @@ impl Connection {
             if self.received == wire.messages.answer_length() {
                 self.busy = false;
             }
-            if SHORT_READ_EMPTIES && length < wire.received.len() {
+            if SHORT_READ_EMPTIES && !more && length < wire.received.len() {
                 return Ok(());
             }
         }
+    }
+
+    /// Ends it, at once or behind the answer that has just been completed.
+    fn end(&mut self, how: &str, was_busy: bool) -> Result<(), Fault> {
+        if was_busy && !self.busy {
+            self.ended = Some(how.to_owned());
+            return Ok(());
+        }
+        Err(self.broken(how))
     }
 
     /// Compares what was received with what it must be.

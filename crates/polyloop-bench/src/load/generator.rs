@@ -299,10 +299,8 @@ impl<'a> Generator<'a> {
         let Some(connection) = &mut self.slots[index].connection else {
             return false;
         };
-        let readable = event.is_readable() || event.is_read_closed() || event.is_error();
-        let writable = event.is_writable() || event.is_write_closed() || event.is_error();
         let was_busy = connection.is_busy();
-        match connection.advance(readable, writable, &mut self.wire) {
+        match connection.advance(event.into(), &mut self.wire) {
             Ok(false) => false,
             Ok(true) => {
                 self.under_way -= 1;

@@ -147,10 +147,7 @@ pub fn run(settings: &Settings, gate: &Gate) -> anyhow::Result<Report> {
     generator.forget();
     let before = process::usage();
     let window = generator.measure(settings.duration, settings.requests)?;
-    let after = process::usage();
-
-    let processor_ns =
-        after.processor_ns().zip(before.processor_ns()).map(|(after, before)| after - before);
+    let processor_ns = process::usage().since(&before).processor_ns();
     let report = generator.report(&window, processor_ns, raised);
     gate.wait(&Phase::Done { report: Box::new(report.clone()) })?;
     Ok(report)

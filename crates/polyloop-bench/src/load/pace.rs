@@ -52,7 +52,7 @@ impl Pace {
 
     /// When the `request`-th of the schedule should begin.
     fn intended(&self, interval: f64, request: u64) -> u64 {
-        self.start + (request as f64 * interval) as u64
+        self.start.saturating_add((request as f64 * interval) as u64)
     }
 
     /// Returns the connection whose turn on the schedule has come, once for each turn.
@@ -199,6 +199,13 @@ mod tests {
         // Made at last, but not in time.
         assert_eq!((pace.not_made(), pace.missed()), (0, true));
         assert_eq!(pace.take(0, 10, 12 * MS), None);
+    }
+
+    #[test]
+    fn a_request_that_is_due_after_the_end_of_time_is_never_due() {
+        let mut pace = Pace::new(MS, u64::MAX, u64::MAX, Some(1e-12), 1, 0);
+        assert_eq!((pace.due(MS), pace.due(u64::MAX)), (Some(0), None));
+        assert_eq!(pace.take(0, 1, u64::MAX - 1), None);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use polyloop::{Connection, Protocol};
 /// Says back each frame: its length in four bytes, the highest first, and then so many bytes.
 ///
 /// A frame may be empty. The length is known before the rest has come, so one beyond
-/// [`LIMIT`](Frames::LIMIT) ends the connection at once, and the log says why.
+/// [`LIMIT`](Frames::LIMIT) ends the connection at once, and the log says why on its level `debug`.
 #[derive(Debug)]
 pub struct Frames;
 
@@ -24,7 +24,8 @@ impl Protocol for Frames {
         while let Some((header, rest)) = input[used..].split_first_chunk::<{ Frames::HEADER }>() {
             let length = u32::from_be_bytes(*header) as usize;
             if length > Frames::LIMIT {
-                log::warn!(
+                // No warning: whoever connects could write as many as there is room for.
+                log::debug!(
                     "{}: closed, it announced a frame of {length} bytes and may send {}",
                     connection.peer(),
                     Frames::LIMIT

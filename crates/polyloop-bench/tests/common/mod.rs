@@ -11,7 +11,9 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use polyloop::Address;
 use polyloop_bench::control::Listening;
+use socket2::{Domain, SockRef, Socket, Type};
 
 /// How the program ended.
 #[derive(Debug)]
@@ -37,17 +39,22 @@ pub(crate) fn polyloop(arguments: &[&str]) -> Ended {
 
 /// A `polyloop serve` that runs; it ends with this.
 pub(crate) struct Serving {
-    pub(crate) address: SocketAddr,
+    pub(crate) target: Address,
     process: Child,
 }
 
 impl Serving {
     /// Starts a server; `None` if this system lacks its model or batches, which is printed.
     pub(crate) fn start(arguments: &[&str]) -> Option<Self> {
+        Self::start_at("127.0.0.1:0", arguments)
+    }
+
+    /// As `start`, at some address.
+    pub(crate) fn start_at(listen: &str, arguments: &[&str]) -> Option<Self> {
         let mut process = Command::new(env!("CARGO_BIN_EXE_polyloop"))
-            .args(["serve", "--listen", "127.0.0.1:0", "--control"])
+            .args(["serve", "--listen", listen, "--control"])
             .args(arguments)
-            .env("RUST_LOG", "warn")
+            .env("RUST_LOG", "warn,polyloop_bench=debug")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -67,12 +74,17 @@ impl Serving {
             return None;
         }
         let listening: Listening = serde_json::from_str(&line).unwrap();
-        Some(Serving { address: listening.listening.parse().unwrap(), process })
+        Some(Serving { target: listening.listening.parse().unwrap(), process })
+    }
+
+    /// Where on the network it listens.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.target.ip().unwrap()
     }
 
     /// The port that it listens on.
     pub(crate) fn port(&self) -> String {
-        self.address.port().to_string()
+        self.address().port().to_string()
     }
 
     /// Ends the server and returns what it logged.
@@ -100,9 +112,19 @@ pub(crate) fn peer() -> PathBuf {
     profile.join("examples").join(program)
 }
 
-/// A port that nobody listens on.
-pub(crate) fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+/// An address that nobody listens on, and that nobody else gets as long as this lives.
+pub(crate) struct Nobody {
+    pub(crate) address: SocketAddr,
+    _bound: Socket,
+}
+
+impl Nobody {
+    pub(crate) fn new() -> Self {
+        let bound = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        bound.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+        let address = bound.local_addr().unwrap().as_socket().unwrap();
+        Nobody { address, _bound: bound }
+    }
 }
 
 /// Asks again and again for something that must come to pass.
@@ -236,6 +258,34 @@ pub(crate) fn echo_times(mut stream: Counted, times: usize) {
     }
     let _ = stream.stream.shutdown(Shutdown::Both);
 }
+
+/// Answers a message of 64 bytes with as many of them and closes, where the system can in one packet,
+/// so that one event tells of both.
+pub(crate) fn answer_and_close(mut stream: Counted, length: usize) {
+    let mut message = [0; 64];
+    if stream.stream.read_exact(&mut message).is_ok() {
+        let sent = SockRef::from(&stream.stream).send_with_flags(&message[..length], WITH_THE_NEXT);
+        assert_eq!(sent.unwrap(), length);
+    }
+}
+
+/// Answers a message of 64 bytes and marks the middle one of them as urgent, which takes it out of
+/// what is read.
+pub(crate) fn answer_urgently(mut stream: Counted) {
+    let mut message = [0; 64];
+    if stream.stream.read_exact(&mut message).is_ok() {
+        let socket = SockRef::from(&stream.stream);
+        let sent = socket.send_out_of_band(&message[..33]).unwrap();
+        stream.stream.write_all(&message[sent..]).unwrap();
+        while stream.read(&mut message) > 0 {}
+    }
+}
+
+/// The flag of a send that waits for the next one, or for the end, to go with it.
+#[cfg(target_os = "linux")]
+const WITH_THE_NEXT: i32 = nix::libc::MSG_MORE;
+#[cfg(not(target_os = "linux"))]
+const WITH_THE_NEXT: i32 = 0;
 
 /// Reads and never answers.
 pub(crate) fn swallow(mut stream: Counted) {

@@ -1,0 +1,235 @@
+//! Comparisons as a user meets them: what is told and saved, and processes that end.
+
+mod common;
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use polyloop_bench::compare::cell::Outcome;
+use polyloop_bench::compare::{table, Results};
+use polyloop_models::Model;
+
+use common::{peer, polyloop};
+
+/// A comparison of the example peer with itself and a program that does not exist.
+fn compare(out: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_polyloop"));
+    command
+        .args(["compare", "--models", "", "--peer"])
+        .arg(format!("peer={}", peer().display()))
+        .args(["--peer", "ghost=no-such-program"])
+        .args(["--warmup", "10ms", "--connections", "8", "--out"])
+        .arg(out)
+        .stdin(Stdio::null());
+    command
+}
+
+#[test]
+fn a_comparison_measures_what_it_can_and_gives_reasons_for_the_rest() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("new").join("results.json");
+    let output = compare(&out)
+        .args(["--rounds", "2", "--duration", "50ms", "--seed", "7"])
+        .output()
+        .unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{text}{}", String::from_utf8_lossy(&output.stderr));
+    // Once in each scenario; a long reason is told below the table again.
+    assert_eq!(text.matches("  ghost  cannot run: ").count(), 3, "{text}");
+    assert!(text.contains("cannot start no-such-program"), "{text}");
+    assert!(text.lines().all(|line| line.chars().count() <= 100), "{text}");
+
+    let saved = std::fs::read_to_string(&out).unwrap();
+    let results: Results = serde_json::from_str(&saved).unwrap();
+    assert_eq!((results.rounds_done, results.setup.seed), (2, 7));
+    assert_eq!(results.cells.len(), 2 * 3 * 3);
+    // What was printed is drawn from what was saved, and from nothing else.
+    assert_eq!(table::draw(&results), text);
+    for cell in &results.cells {
+        match (&cell.outcome, cell.contestant.as_str()) {
+            (Outcome::Failed(_), "ghost") => {}
+            (Outcome::Measured(measured), "peer" | "peer again") => {
+                assert!(measured.load.requests > 0);
+                assert_eq!(measured.load.errors.total(), 0);
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    // No partial file is left behind.
+    assert_eq!(std::fs::read_dir(out.parent().unwrap()).unwrap().count(), 1);
+}
+
+/// A model that serves fewer connections at once than the scenario has is not measured, and its row
+/// says who would wait.
+#[test]
+fn a_comparison_shows_who_would_wait() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("results.json");
+    let arguments = "compare --models iterative,pool --threads 3 --scenarios active,short \
+                     --connections 5 --rounds 1 --duration 20ms --warmup 5ms --out";
+    let output = Command::new(env!("CARGO_BIN_EXE_polyloop"))
+        .args(arguments.split_whitespace())
+        .arg(&out)
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
+    let one = "cannot run: it serves one connection at a time: 4 of 5 wait in the backlog";
+    let three = "cannot run: it serves 3 connections at a time: 2 of 5 wait in the backlog";
+    if cfg!(target_os = "linux") {
+        assert!(text.contains(one) && text.contains(three), "{text}");
+    }
+    assert!(text.contains("cannot run: it serves one connection at a time"), "{text}");
+    // Short connections have their turn, one after the other.
+    let results: Results = serde_json::from_str(&std::fs::read_to_string(&out).unwrap()).unwrap();
+    for cell in results.cells.iter().filter(|cell| cell.scenario == "short") {
+        assert!(matches!(&cell.outcome, Outcome::Measured(_)), "{cell:?}");
+    }
+}
+
+#[test]
+fn a_comparison_of_all_models_has_a_row_for_each() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("results.json");
+    let arguments = "compare --models all --scenarios active --connections 3 --rounds 1 \
+                     --duration 20ms --warmup 5ms --out";
+    let ended = polyloop(&[arguments.split(' ').collect(), vec![out.to_str().unwrap()]].concat());
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    for model in Model::ALL {
+        let row = |line: &&str| line.split_whitespace().next() == Some(model.name());
+        let row = ended.stdout.lines().find(row).unwrap_or_else(|| panic!("no {model}: {ended:?}"));
+        // One at a time can't be active together; what a system lacks, it says.
+        let runs = *model != Model::Iterative && Model::here().any(|here| here == *model);
+        assert_eq!(row.contains(" cannot run: "), !runs, "{row}");
+    }
+}
+
+#[test]
+fn a_comparison_shows_the_share_of_each_loop() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("results.json");
+    let mut models = "mio,mio:loops=3,mio:loops=3:least-loaded".to_owned();
+    if cfg!(target_os = "linux") {
+        models += ",mio:loops=3:reuse-port";
+    }
+    let output = Command::new(env!("CARGO_BIN_EXE_polyloop"))
+        .args(["compare", "--models", &models, "--scenarios", "active,short", "--connections", "6"])
+        .args(["--rounds", "1", "--duration", "20ms", "--warmup", "5ms", "--out"])
+        .arg(&out)
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
+    let told = text.replace('\n', " ");
+    assert!(told.contains("Connections by loop, over all rounds: active/mio:loops=3: 2, 2, 2; "));
+    let results: Results = serde_json::from_str(&std::fs::read_to_string(&out).unwrap()).unwrap();
+    for row in &results.summary {
+        let place = format!("{}/{}", row.scenario, row.contestant);
+        let all: u64 = row.loops.iter().sum();
+        match (row.contestant.contains("loops"), row.scenario.as_str()) {
+            (false, _) => assert!(row.loops.is_empty(), "{place}"),
+            (true, "active") => assert_eq!((row.loops.len(), all), (3, 6), "{place}: {row:?}"),
+            // Those of the warm-up are not among the requests.
+            (true, _) => assert!(row.loops.len() == 3 && all >= row.requests, "{place}: {row:?}"),
+        }
+        assert_eq!(told.contains(&format!("{place}: ")), !row.loops.is_empty(), "{text}");
+        // However the load falls, nobody is left out by one who looks for the least loaded.
+        assert!(!place.ends_with("least-loaded") || !row.loops.contains(&0), "{row:?}");
+    }
+}
+
+#[test]
+fn a_comparison_of_nothing_that_runs_fails() {
+    let folder = tempfile::tempdir().unwrap();
+    let ended = polyloop(&[
+        "compare",
+        "--models",
+        "",
+        "--peer",
+        "ghost=no-such-program",
+        "--rounds",
+        "1",
+        "--out",
+        folder.path().join("results.json").to_str().unwrap(),
+    ]);
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    assert!(ended.stderr.contains("nothing could be measured"), "{ended:?}");
+    assert!(ended.stdout.contains("cannot run"), "{ended:?}");
+}
+
+#[test]
+fn results_that_cannot_be_saved_are_known_before_anything_runs() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let inside = file.path().join("results.json");
+    let folder = tempfile::tempdir().unwrap();
+    for wrong in [&*inside, folder.path()] {
+        let ended = polyloop(&["compare", "--out", wrong.to_str().unwrap()]);
+        assert_eq!(ended.code, Some(1), "{ended:?}");
+        assert!(ended.stderr.contains("cannot save the results"), "{ended:?}");
+        assert_eq!(ended.stderr.lines().count(), 1, "{ended:?}");
+    }
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn killing_a_comparison_leaves_no_process() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut parent = compare(&folder.path().join("results.json"))
+        .args(["--scenarios", "active", "--rounds", "1000", "--duration", "20s"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    // A server and a load generator.
+    let children = common::until(|| {
+        let children = common::children(parent.id());
+        (children.len() == 2).then_some(children)
+    });
+    parent.kill().unwrap();
+    parent.wait().unwrap();
+    for child in children {
+        common::until(|| (!common::is_alive(child)).then_some(()));
+    }
+}
+
+#[test]
+#[cfg(unix)]
+fn an_interrupt_says_what_was_saved() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("results.json");
+    let parent = compare(&out)
+        .args(["--scenarios", "active", "--rounds", "1000", "--duration", "20ms"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    common::until(|| out.exists().then_some(()));
+    let sent = Command::new("kill").args(["-INT", &parent.id().to_string()]).status().unwrap();
+    assert!(sent.success());
+    let output = parent.wait_with_output().unwrap();
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(130), "{text}");
+    assert!(text.contains("saved in") && text.contains("results.json"), "{text}");
+    let saved: Results = serde_json::from_str(&std::fs::read_to_string(&out).unwrap()).unwrap();
+    assert!(saved.rounds_done >= 1);
+}
+
+/// What this program shall log, who is measured need not.
+#[test]
+#[cfg(unix)]
+fn who_is_measured_does_not_hear_what_shall_be_logged() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_polyloop"))
+        .args(["compare", "--models", "", "--rounds", "1", "--scenarios", "active", "--peer"])
+        .arg("teller=sh,-c,echo RUST_LOG is ${RUST_LOG-not set} >&2")
+        .arg("--out")
+        .arg(folder.path().join("results.json"))
+        .env("RUST_LOG", "polyloop=trace")
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.contains("cannot run: RUST_LOG is not set"), "{text}");
+}
