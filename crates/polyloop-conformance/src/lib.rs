@@ -15,9 +15,9 @@
 //! # Time
 //!
 //! No scenario sleeps to let something happen: it waits for it, without a limit, and a
-//! [watchdog](watchdog::run) ends what waits in vain. Only lower bounds of time are held against
-//! the clock, so that a busy machine fails nothing; that a loop does not spin is seen from how
-//! often it turned.
+//! [watchdog](watchdog::run) ends what waits in vain. Lower bounds of time are held against the
+//! clock, and upper ones only with the fastest of very many tries, so that a busy machine fails
+//! nothing; that a loop does not spin is seen from how often it turned.
 #![forbid(unsafe_code)]
 
 use std::io;
