@@ -41,9 +41,9 @@ impl Options {
     /// The most loops that a setting may ask for: more than any machine has processors.
     pub const MOST_LOOPS: u32 = 1024;
 
-    /// The most threads that a setting may ask for. Linux lets a process have 65,530 mappings, of
-    /// which a thread takes four, and one that gets only some of them ends the process.
-    pub const MOST_THREADS: u32 = 8_192;
+    /// The most threads that a server has. Linux lets a process have 65,530 mappings, of which a
+    /// thread takes four, and one that gets only some of them ends the process.
+    pub const MOST_THREADS: u32 = 16_000;
 }
 
 impl Default for Options {

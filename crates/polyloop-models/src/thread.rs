@@ -8,7 +8,7 @@ use polyloop::blocking::{Entrance, Service};
 use polyloop::{Address, Config, Peer, Protocol};
 
 use crate::blocking::Blocking;
-use crate::BoundServer;
+use crate::{BoundServer, Options};
 
 /// A server that starts a thread for each connection. The thread sits in `read`, and ends with the
 /// connection. Another accepts for each address, the calling thread for the first.
@@ -55,6 +55,11 @@ where
     F: Fn(&Peer) -> P + Send + Sync + 'static,
 {
     while let Some((stream, peer)) = service.accept(entrance) {
+        if service.connections() > Options::MOST_THREADS as usize {
+            let message = format!("a server has {} at most", Options::MOST_THREADS);
+            service.give_up("thread", &io::Error::new(io::ErrorKind::OutOfMemory, message));
+            continue;
+        }
         let serving = Arc::clone(service);
         let spawned = thread::Builder::new().spawn(move || serving.serve(stream, &peer));
         if let Err(error) = spawned {

@@ -284,6 +284,12 @@ impl<F> Service<F> {
         }
     }
 
+    /// How many connections there are, those among them that were accepted and are not served yet.
+    #[must_use]
+    pub fn connections(&self) -> usize {
+        self.shared.roster().taken
+    }
+
     /// Gives back the place of a connection that was accepted and can't be served, for want of a
     /// `what`: a thread, for instance.
     pub fn give_up(&self, what: &str, error: &io::Error) {
