@@ -293,7 +293,8 @@ impl fmt::Display for Model {
     }
 }
 
-/// A model, a setting or a backend that does not exist, and what there is instead.
+/// A model, a setting or a backend that does not exist, or a number that a setting can't have, and
+/// what there is instead.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unknown(String);
 
