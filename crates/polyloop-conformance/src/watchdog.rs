@@ -157,6 +157,7 @@ mod tests {
         }
         fails_with("and is excused: no reason", holds);
     }
+
     #[test]
     fn what_can_not_be_begun_does_not_count_as_failed() {
         fails_with("was not begun", || {

@@ -99,7 +99,10 @@ impl Model {
         let sockets = || bind(addresses)?.into_iter().map(open).collect::<io::Result<Vec<S>>>();
         match self {
             Model::Iterative => on_threads(sockets()?, 1, config, factory),
-            Model::Pool => on_threads(sockets()?, threads.get(), config, factory),
+            Model::Pool => {
+                Options::check_threads(threads)?;
+                on_threads(sockets()?, threads.get(), config, factory)
+            }
             Model::Spin => {
                 on_loop(spin::Everything::default(), sockets()?, config, factory).map(spin::asking)
             }

@@ -1,6 +1,7 @@
 //! What a model is told besides the addresses and the protocol.
 
 use std::fmt;
+use std::io;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::str::FromStr;
 
@@ -44,6 +45,18 @@ impl Options {
     /// The most threads that a server has. Linux lets a process have 65,530 mappings, of which a
     /// thread takes four, and one that gets only some of them ends the process.
     pub const MOST_THREADS: u32 = 16_000;
+}
+
+impl Options {
+    /// Refuses more than [`MOST_THREADS`](Options::MOST_THREADS).
+    pub(crate) fn check_threads(threads: NonZeroUsize) -> io::Result<()> {
+        if threads.get() > Options::MOST_THREADS as usize {
+            let message =
+                format!("{threads} threads: a server has {} at most", Options::MOST_THREADS);
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
+        }
+        Ok(())
+    }
 }
 
 impl Default for Options {

@@ -13,8 +13,8 @@ use crate::{BoundServer, Options};
 /// A server that starts a thread for each connection. The thread sits in `read`, and ends with the
 /// connection. Another accepts for each address, the calling thread for the first.
 ///
-/// When no further thread can be started, the connection that needed it is closed, and the log
-/// says so.
+/// When no further thread can be started, or there are [`Options::MOST_THREADS`], the connection
+/// that needed it is closed, and the log says so.
 pub(crate) fn bind<P, F>(
     addresses: &[Address],
     config: Config,

@@ -26,7 +26,6 @@ fn limits_within_which_nobody_is_served() {
         (Config { max_connections: Some(0), ..Config::default() }, "max_connections"),
         (Config { accept_budget: 0, ..Config::default() }, "accept_budget"),
         (Config { low_water: 2, high_water: 1, ..Config::default() }, "low_water"),
-        (Config { max_output: 1, ..Config::default() }, "max_output"),
     ];
     for model in models() {
         for (config, named) in &wrong {
@@ -51,4 +50,14 @@ fn a_pool_needs_a_thread_for_each_address() {
         let error = pool(threads, limit).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error}");
     }
+}
+
+/// The standard library would end the process.
+#[test]
+fn a_pool_of_more_threads_than_a_process_has_room_for() {
+    let mut options = Options::default();
+    options.threads = NonZeroUsize::new(Options::MOST_THREADS as usize + 1).unwrap();
+    let error = Model::Pool.bind("127.0.0.1:0", options, |_| Echo).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error}");
+    assert!(error.to_string().contains("16001 threads"), "{error}");
 }

@@ -62,8 +62,6 @@ impl Config {
             "accept_budget is 0: nobody would be accepted"
         } else if self.low_water > self.high_water {
             "low_water is above high_water"
-        } else if self.high_water > self.max_output {
-            "high_water is above max_output: a connection would be closed before it is paused"
         } else {
             return Ok(());
         };

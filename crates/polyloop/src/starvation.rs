@@ -39,8 +39,8 @@ impl Starvation {
     pub fn nobody_to_serve(&mut self, what: &str, error: &io::Error) {
         if let Some(times) = self.time_to_say(Tick::now()) {
             log::warn!(
-                "no {what} for a further connection: {error}{times}; it is closed (raise the limit \
-                 of {what}s, or set max_connections below it)"
+                "no {what} for a further connection: {error}{times}; it is closed (set \
+                 max_connections to what there is room for, or raise the system's limit of {what}s)"
             );
         }
     }

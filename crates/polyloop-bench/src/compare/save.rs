@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{anyhow, Context};
 use serde::{Deserialize, Serialize};
-use tempfile::TempPath;
+use tempfile::NamedTempFile;
 
 use super::cell::{Cell, Outcome};
 use super::plan::{Contestant, Scenario};
@@ -109,21 +109,24 @@ pub fn check(path: &Path) -> anyhow::Result<()> {
 ///
 /// One line that names the file and the obstacle.
 pub fn write(path: &Path, results: &Results) -> anyhow::Result<()> {
-    let (mut file, partial) = new_beside(path)?;
+    let mut file = new_beside(path)?;
     serde_json::to_writer_pretty(&mut file, results)
         .map_err(std::io::Error::from)
         .and_then(|()| file.write_all(b"\n"))
         .and_then(|()| file.flush())
         .with_context(|| cannot(path))?;
-    let file =
-        file.into_inner().map_err(|error| error.into_error()).with_context(|| cannot(path))?;
+    let (file, partial) = file
+        .into_inner()
+        .map_err(|error| error.into_error())
+        .with_context(|| cannot(path))?
+        .into_parts();
     file.sync_all().with_context(|| cannot(path))?;
     drop(file);
     partial.persist(path).map_err(|error| error.error).with_context(|| cannot(path))
 }
 
 /// Makes a temporary file in the folder of `path`, and the folder if need be.
-fn new_beside(path: &Path) -> anyhow::Result<(BufWriter<File>, TempPath)> {
+fn new_beside(path: &Path) -> anyhow::Result<BufWriter<NamedTempFile>> {
     // What takes its place would be no device any more.
     if path.metadata().is_ok_and(|what| !what.is_file()) {
         return Err(anyhow!("it exists and is no file").context(cannot(path)));
@@ -132,11 +135,11 @@ fn new_beside(path: &Path) -> anyhow::Result<(BufWriter<File>, TempPath)> {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
     };
-    let partial = folder.join(format!(".polyloop-{}", std::process::id()));
+    // With the permissions of any new file: tempfile's own are for secrets.
+    let create = |path: &Path| File::options().write(true).create_new(true).open(path);
     std::fs::create_dir_all(folder)
-        .and_then(|()| {
-            Ok((BufWriter::new(File::create(&partial)?), TempPath::try_from_path(partial)?))
-        })
+        .and_then(|()| tempfile::Builder::new().prefix(".polyloop-").make_in(folder, create))
+        .map(BufWriter::new)
         .with_context(|| cannot(path))
 }
 

@@ -73,6 +73,14 @@ impl Client {
         }
     }
 
+    /// The end that came along with the last answer, if one did.
+    pub(super) fn take_end(&mut self) -> Option<Fault> {
+        match self {
+            Client::Stream(connection) => connection.take_end(),
+            Client::Datagram(_) => None,
+        }
+    }
+
     /// Gives up a request that was not answered in time: a fault on a stream, where an answer can
     /// be waited for, and none with datagrams, which get lost.
     pub(super) fn give_up(&mut self, wire: &Wire) -> Option<Fault> {

@@ -170,9 +170,9 @@ impl Connection {
         self.busy = true;
         self.began = now;
         self.intended = intended;
-        match self.ended.take() {
+        match self.take_end() {
             None => self.send(wire),
-            Some(how) => Err(self.broken(&how)),
+            Some(fault) => Err(fault),
         }
     }
 
@@ -250,6 +250,11 @@ impl Connection {
                 return Ok(());
             }
         }
+    }
+
+    /// The end that came along with the last answer, if one did.
+    pub(super) fn take_end(&mut self) -> Option<Fault> {
+        self.ended.take().map(|how| self.broken(&how))
     }
 
     /// Ends it, at once or behind the answer that has just been completed.

@@ -141,6 +141,13 @@ impl<'a> Generator<'a> {
             }
         }
         bar.finish_and_clear();
+        // Nobody will ask on the idle ones again.
+        for index in self.settings.active..self.slots.len() {
+            let connection = self.slots[index].connection.as_mut();
+            if let Some(fault) = connection.and_then(Client::take_end) {
+                self.fail(index, &fault);
+            }
+        }
         if !self.answered {
             let target = &self.settings.target;
             let first = self.errors.first.take();

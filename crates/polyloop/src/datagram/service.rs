@@ -102,6 +102,7 @@ impl<S: DatagramSocket + Send + 'static> Service<S> {
     pub fn run<P: DatagramProtocol>(self, factory: impl Fn() -> P) -> io::Result<()> {
         let shared = &*self.shared;
         thread::scope(|scope| {
+            let _end = EndAll(shared);
             let mut posts = shared.ports.iter().cycle().zip(&shared.counters);
             let first = posts.next();
             for (port, counters) in posts {
