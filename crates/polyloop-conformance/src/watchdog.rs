@@ -82,6 +82,8 @@ pub fn expect_failure(
         return run(name, scenario);
     }
     let mut child = child::of_test(name)
+        // Nobody reads it, and with a sanitizer it takes longer than the panic may.
+        .env("RUST_BACKTRACE", "0")
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .spawn()
