@@ -7,20 +7,23 @@ pub(crate) const WIDTH: usize = 100;
 /// Stands in a cell whose text goes on to the end of the line, over the other columns.
 pub(crate) const SPAN: char = '\u{2}';
 
-/// Stands for a space at which no line may end.
-const GLUE: char = '\u{3}';
 /// What no line begins with.
 const UNITS: [&str; 3] = ["%", "ms", "µs"];
 
 /// Breaks a text between words, so that no line is longer than `width` if no word is. A number stays
 /// with its unit.
 pub(crate) fn wrap(text: &str, width: usize) -> String {
-    let glued = UNITS.iter().fold(text.to_owned(), |text, unit| {
-        text.replace(&format!(" {unit}"), &format!("{GLUE}{unit}"))
-    });
+    let mut words: Vec<String> = Vec::new();
+    for word in text.split_whitespace() {
+        let is_unit = UNITS.contains(&word.trim_end_matches([',', '.', ':', ';', ')']));
+        match words.last_mut().filter(|_| is_unit) {
+            Some(number) => *number += &format!(" {word}"),
+            None => words.push(word.to_owned()),
+        }
+    }
     let mut wrapped = String::new();
     let mut length = 0;
-    for word in glued.split_whitespace() {
+    for word in words {
         let word_length = word.chars().count();
         if length > 0 && length + 1 + word_length > width {
             wrapped.push('\n');
@@ -29,7 +32,7 @@ pub(crate) fn wrap(text: &str, width: usize) -> String {
             wrapped.push(' ');
             length += 1;
         }
-        wrapped.push_str(&word.replace(GLUE, " "));
+        wrapped.push_str(&word);
         length += word_length;
     }
     wrapped
@@ -77,5 +80,7 @@ mod tests {
     #[test]
     fn a_number_stays_with_its_unit() {
         assert_eq!(wrap("within 3 %", 8), "within\n3 %");
+        assert_eq!(wrap("within 3 %, or 5 msgs", 11), "within 3 %,\nor 5 msgs");
+        assert_eq!(wrap("one of 5 msgs", 8), "one of 5\nmsgs");
     }
 }

@@ -426,6 +426,7 @@ const SHORTEST: Duration = Duration::from_millis(1);
 /// How late a timer may be, so that a request before it is due spares the call that sets a timeout.
 const SLACK: Duration = Duration::from_millis(10);
 
+#[inline(always)] // a page of code of its own is one more to look up after a switch of processes
 fn write(member: &Member, bytes: &[u8]) -> io::Result<usize> {
     loop {
         member.counters.writes.add(1);
