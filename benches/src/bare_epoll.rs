@@ -6,15 +6,15 @@ use std::mem::MaybeUninit;
 use std::net::TcpListener as BlockingListener;
 
 // Sockets of mio are non-blocking from accept4(2) on, and have nothing else to do with it here.
-use polyloop::concerns_one_connection;
-
-use crate::{publish_system_calls, LOOP_BUFFER, REST};
 use mio::net::{TcpListener, TcpStream};
+use polyloop::concerns_one_connection;
 use rustix::event::epoll::{self, EventData, EventFlags};
 use rustix::event::Timespec;
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 use slab::Slab;
+
+use crate::{publish_system_calls, LOOP_BUFFER, REST};
 
 /// How the kernel tells readiness.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]

@@ -2,13 +2,13 @@
 
 use std::io::{self, ErrorKind, Read, Write};
 
-use polyloop::concerns_one_connection;
-
-use crate::{publish_system_calls, LOOP_BUFFER, REST};
 use mio::event::Event;
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token};
+use polyloop::concerns_one_connection;
 use slab::Slab;
+
+use crate::{publish_system_calls, LOOP_BUFFER, REST};
 
 const LISTENER: Token = Token(usize::MAX);
 

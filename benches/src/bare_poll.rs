@@ -6,12 +6,12 @@ use std::net::TcpListener as BlockingListener;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 // Sockets of mio are non-blocking from accept4(2) on, and have nothing else to do with it here.
-use polyloop::concerns_one_connection;
-
-use crate::{publish_system_calls, LOOP_BUFFER, REST};
 use mio::net::{TcpListener, TcpStream};
+use polyloop::concerns_one_connection;
 use rustix::event::{poll, PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
+
+use crate::{publish_system_calls, LOOP_BUFFER, REST};
 
 struct Connection {
     stream: TcpStream,

@@ -9,11 +9,10 @@ use std::os::fd::AsFd;
 use std::process;
 
 use nix::unistd::{fork, ForkResult};
+use polyloop::concerns_one_connection;
 use rustix::event::{poll, PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 use rustix::process::{waitpid, WaitOptions};
-
-use polyloop::concerns_one_connection;
 
 use crate::bare_thread::echo;
 use crate::{Control, REST};

@@ -6,12 +6,12 @@ use std::net::TcpListener as BlockingListener;
 use std::os::fd::{AsRawFd, RawFd};
 use std::ptr;
 
+use libc::{fd_set, FD_CLR, FD_ISSET, FD_SET, FD_SETSIZE, FD_ZERO};
 // Sockets of mio are non-blocking from accept4(2) on, and have nothing else to do with it here.
+use mio::net::{TcpListener, TcpStream};
 use polyloop::concerns_one_connection;
 
 use crate::{publish_system_calls, LOOP_BUFFER, REST};
-use libc::{fd_set, FD_CLR, FD_ISSET, FD_SET, FD_SETSIZE, FD_ZERO};
-use mio::net::{TcpListener, TcpStream};
 
 struct Connection {
     stream: TcpStream,

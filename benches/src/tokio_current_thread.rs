@@ -4,11 +4,11 @@
 use std::io;
 
 use polyloop::concerns_one_connection;
-
-use crate::{CONNECTION_BUFFER, REST};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::sleep;
+
+use crate::{CONNECTION_BUFFER, REST};
 
 /// Serves for ever.
 ///

@@ -67,14 +67,10 @@ fn a_comparison_shows_who_would_wait() {
     let out = folder.path().join("results.json");
     let arguments = "compare --models iterative,pool --threads 3 --scenarios active,short \
                      --connections 5 --rounds 1 --duration 20ms --warmup 5ms --out";
-    let output = Command::new(env!("CARGO_BIN_EXE_polyloop"))
-        .args(arguments.split_whitespace())
-        .arg(&out)
-        .stdin(Stdio::null())
-        .output()
-        .unwrap();
-    let text = String::from_utf8(output.stdout).unwrap();
-    assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
+    let words = arguments.split_whitespace().chain([out.to_str().unwrap()]);
+    let ended = polyloop(&words.collect::<Vec<_>>());
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    let text = ended.stdout;
     let one = "cannot run: it serves one connection at a time: 4 of 5 wait in the backlog";
     let three = "cannot run: it serves 3 connections at a time: 2 of 5 wait in the backlog";
     if cfg!(target_os = "linux") {
@@ -113,16 +109,12 @@ fn a_comparison_shows_the_share_of_each_loop() {
     if cfg!(target_os = "linux") {
         models += ",mio:loops=3:reuse-port";
     }
-    let output = Command::new(env!("CARGO_BIN_EXE_polyloop"))
-        .args(["compare", "--models", &models, "--scenarios", "active,short", "--connections", "6"])
-        .args(["--rounds", "1", "--duration", "20ms", "--warmup", "5ms", "--out"])
-        .arg(&out)
-        .stdin(Stdio::null())
-        .output()
-        .unwrap();
-    let text = String::from_utf8(output.stdout).unwrap();
-    assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
-    let told = text.replace('\n', " ");
+    let arguments = "compare --scenarios active,short --connections 6 --rounds 1 \
+                     --duration 20ms --warmup 5ms --models";
+    let words = arguments.split_whitespace().chain([&models, "--out", out.to_str().unwrap()]);
+    let ended = polyloop(&words.collect::<Vec<_>>());
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    let told = ended.stdout.replace('\n', " ");
     assert!(told.contains("Connections by loop, over all rounds: active/mio:loops=3: 2, 2, 2; "));
     let results: Results = serde_json::from_str(&std::fs::read_to_string(&out).unwrap()).unwrap();
     for row in &results.summary {
@@ -134,7 +126,7 @@ fn a_comparison_shows_the_share_of_each_loop() {
             // Those of the warm-up are not among the requests.
             (true, _) => assert!(row.loops.len() == 3 && all >= row.requests, "{place}: {row:?}"),
         }
-        assert_eq!(told.contains(&format!("{place}: ")), !row.loops.is_empty(), "{text}");
+        assert_eq!(told.contains(&format!("{place}: ")), !row.loops.is_empty(), "{told}");
         // However the load falls, nobody is left out by one who looks for the least loaded.
         assert!(!place.ends_with("least-loaded") || !row.loops.contains(&0), "{row:?}");
     }

@@ -86,7 +86,9 @@ impl Model {
         F: Fn() -> P + Send + 'static,
     {
         self.serves_datagrams()?;
-        let Options { config, trigger, select_unlimited, threads, loops, .. } = options.into();
+        let options = options.into();
+        options.check()?;
+        let Options { config, trigger, select_unlimited, threads, loops, .. } = options;
         if loops.get() > 1 {
             let message = format!("{self}: one loop serves datagrams, not {loops}");
             return Err(io::Error::new(io::ErrorKind::Unsupported, message));
@@ -99,10 +101,7 @@ impl Model {
         let sockets = || bind(addresses)?.into_iter().map(open).collect::<io::Result<Vec<S>>>();
         match self {
             Model::Iterative => on_threads(sockets()?, 1, config, factory),
-            Model::Pool => {
-                Options::check_threads(threads)?;
-                on_threads(sockets()?, threads.get(), config, factory)
-            }
+            Model::Pool => on_threads(sockets()?, threads.get(), config, factory),
             Model::Spin => {
                 on_loop(spin::Everything::default(), sockets()?, config, factory).map(spin::asking)
             }

@@ -196,7 +196,7 @@ impl Model {
         if addresses.is_empty() {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "no address to listen on"));
         }
-        options.config.check()?;
+        options.check()?;
         match self {
             Model::Iterative => iterative::bind(addresses, options.config, factory),
             Model::Spin => spin::bind(addresses, options.config, factory),

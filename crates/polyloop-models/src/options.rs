@@ -48,14 +48,19 @@ impl Options {
 }
 
 impl Options {
-    /// Refuses more than [`MOST_THREADS`](Options::MOST_THREADS).
-    pub(crate) fn check_threads(threads: NonZeroUsize) -> io::Result<()> {
-        if threads.get() > Options::MOST_THREADS as usize {
-            let message =
-                format!("{threads} threads: a server has {} at most", Options::MOST_THREADS);
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
+    /// Refuses what no server could serve with.
+    pub(crate) fn check(&self) -> io::Result<()> {
+        let bounds = [
+            ("threads", self.threads, Options::MOST_THREADS),
+            ("loops", self.loops, Options::MOST_LOOPS),
+        ];
+        for (what, number, most) in bounds {
+            if number.get() > most as usize {
+                let message = format!("{number} {what}: a server has {most} at most");
+                return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
+            }
         }
-        Ok(())
+        self.config.check()
     }
 }
 

@@ -7,7 +7,7 @@ use std::thread;
 use polyloop::{Address, Config, Peer, Protocol};
 
 use crate::blocking::{one_after_another, Blocking};
-use crate::{BoundServer, Options};
+use crate::BoundServer;
 
 /// A server of `threads` threads, the calling one among them, each of which accepts for itself and
 /// serves a connection to its end. When all are busy, the others wait in the backlog.
@@ -35,7 +35,6 @@ where
             format!("pool: {} addresses need as many threads, not {threads}", addresses.len());
         return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
     }
-    Options::check_threads(threads)?;
     let blocking = Blocking::bind(addresses, config, factory)?;
     Ok(blocking.served_by(move |blocking| run(&blocking, threads)))
 }

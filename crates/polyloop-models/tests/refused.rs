@@ -54,10 +54,15 @@ fn a_pool_needs_a_thread_for_each_address() {
 
 /// The standard library would end the process.
 #[test]
-fn a_pool_of_more_threads_than_a_process_has_room_for() {
+fn more_threads_or_loops_than_a_process_has_room_for() {
     let mut options = Options::default();
     options.threads = NonZeroUsize::new(Options::MOST_THREADS as usize + 1).unwrap();
-    let error = Model::Pool.bind("127.0.0.1:0", options, |_| Echo).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error}");
-    assert!(error.to_string().contains("16001 threads"), "{error}");
+    let pool = Model::Pool.bind("127.0.0.1:0", options, |_| Echo).unwrap_err();
+    let mut options = Options::default();
+    options.loops = NonZeroUsize::new(Options::MOST_LOOPS as usize + 1).unwrap();
+    let mio = Model::Mio.bind("127.0.0.1:0", options, |_| Echo).unwrap_err();
+    for (error, named) in [(pool, "16001 threads"), (mio, "1025 loops")] {
+        assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error}");
+        assert!(error.to_string().contains(named), "{error}");
+    }
 }

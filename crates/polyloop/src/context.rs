@@ -223,10 +223,9 @@ impl<B: Backend> Context<B> {
     /// # Errors
     ///
     /// What `accept` says. Some [concern the one connection](crate::concerns_one_connection). Any
-    /// other, such as
-    /// being out of descriptors, leaves the listener ready, and the loop comes back to it at once:
-    /// rest it, with [`set_interest`](Context::set_interest) to none and a timer that sets it
-    /// back. [`Server`](crate::Server) does all that.
+    /// other, such as being out of descriptors, leaves the listener ready, and the loop comes back
+    /// to it at once: rest it, with [`set_interest`](Context::set_interest) to none and a timer that
+    /// sets it back. [`Server`](crate::Server) does all that.
     pub fn accept<T>(
         &mut self,
         token: Token,

@@ -44,40 +44,33 @@ impl Usage {
     /// This and `more` together; what either does not know counts as nothing.
     #[cfg(unix)]
     fn plus(&self, more: &Usage) -> Usage {
-        let sum = |one: Option<u64>, other: Option<u64>| match (one, other) {
+        self.join(more, |one, other| match (one, other) {
             (None, None) => None,
             (one, other) => Some(one.unwrap_or(0) + other.unwrap_or(0)),
-        };
-        let switches = Usage {
-            voluntary_switches: sum(self.voluntary_switches, more.voluntary_switches),
-            involuntary_switches: sum(self.involuntary_switches, more.involuntary_switches),
-            ..Usage::default()
-        };
-        if self.undivided_ns.or(more.undivided_ns).is_some() {
-            let undivided_ns = sum(self.processor_ns(), more.processor_ns());
-            return Usage { undivided_ns, ..switches };
-        }
-        Usage {
-            user_ns: sum(self.user_ns, more.user_ns),
-            system_ns: sum(self.system_ns, more.system_ns),
-            ..switches
-        }
+        })
     }
 
     /// What was used since `start`.
     pub fn since(&self, start: &Usage) -> Usage {
+        // Figures that only grow; known if both ends are.
+        self.join(start, |end, start| Some(end?.saturating_sub(start?)))
+    }
+
+    /// Joins each figure with that of `other`; kinds of processor time that either does not tell
+    /// apart are not told apart.
+    fn join(&self, other: &Usage, join: fn(Option<u64>, Option<u64>) -> Option<u64>) -> Usage {
         let switches = Usage {
-            voluntary_switches: difference(self.voluntary_switches, start.voluntary_switches),
-            involuntary_switches: difference(self.involuntary_switches, start.involuntary_switches),
+            voluntary_switches: join(self.voluntary_switches, other.voluntary_switches),
+            involuntary_switches: join(self.involuntary_switches, other.involuntary_switches),
             ..Usage::default()
         };
-        if self.undivided_ns.or(start.undivided_ns).is_some() {
-            let undivided_ns = difference(self.processor_ns(), start.processor_ns());
+        if self.undivided_ns.or(other.undivided_ns).is_some() {
+            let undivided_ns = join(self.processor_ns(), other.processor_ns());
             return Usage { undivided_ns, ..switches };
         }
         Usage {
-            user_ns: difference(self.user_ns, start.user_ns),
-            system_ns: difference(self.system_ns, start.system_ns),
+            user_ns: join(self.user_ns, other.user_ns),
+            system_ns: join(self.system_ns, other.system_ns),
             ..switches
         }
     }
@@ -107,11 +100,6 @@ impl Reading {
     pub fn since(&self, start: &Reading) -> Usage {
         self.before.since(start.after.as_ref().unwrap_or(&start.before))
     }
-}
-
-/// The growth of a figure that only grows, if both ends of it are known.
-fn difference(end: Option<u64>, start: Option<u64>) -> Option<u64> {
-    Some(end?.saturating_sub(start?))
 }
 
 /// Reads the processor time and the context switches used so far.
