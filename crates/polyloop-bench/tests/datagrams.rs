@@ -8,9 +8,8 @@ use std::thread;
 
 use polyloop_bench::compare::cell::Outcome;
 use polyloop_bench::compare::Results;
-use polyloop_bench::load::Report;
 
-use common::{polyloop, Ended, Serving};
+use common::{polyloop, report, Ended, Serving};
 
 /// A server inside the test: what `answers` makes of each datagram goes back, in this order.
 fn server(
@@ -35,10 +34,6 @@ fn load(target: SocketAddr, arguments: &str) -> Ended {
     let mut words = vec!["load", "--transport", "udp", "--target", &target, "--warmup", "0s"];
     words.extend(arguments.split_whitespace());
     polyloop(&words)
-}
-
-fn report(ended: &Ended) -> Report {
-    serde_json::from_str(&ended.stdout).unwrap_or_else(|error| panic!("{error}: {ended:?}"))
 }
 
 #[test]

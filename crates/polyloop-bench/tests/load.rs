@@ -4,19 +4,13 @@ mod common;
 
 use std::time::Duration;
 
-use polyloop_bench::load::Report;
-
-use common::{echo, polyloop, Ended, Nobody, Server};
+use common::{echo, polyloop, report, Ended, Nobody, Server};
 
 fn load(server: &Server, arguments: &str) -> Ended {
     let target = server.address.to_string();
     let mut words = vec!["load", "--target", &target, "--warmup", "0s"];
     words.extend(arguments.split_whitespace());
     polyloop(&words)
-}
-
-fn report(ended: &Ended) -> Report {
-    serde_json::from_str(&ended.stdout).unwrap_or_else(|error| panic!("{error}: {ended:?}"))
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use polyloop::{
     Backend, BorrowedSource, Caps, Event, Events, Interest, RawSource, Readiness, Source, Table,
-    Token, TokenMap, Trigger, Waker,
+    Token, TokenMap, Trigger, Waker, LONGEST_WAIT,
 };
 use rustix::event::epoll::{self, EventData, EventFlags};
 use rustix::event::{eventfd, EventfdFlags, Timespec};
@@ -55,9 +55,6 @@ const WAKER: u64 = u64::MAX;
 
 /// How many events one call brings at most; further ones come with the next.
 const EVENTS: usize = 1024;
-
-/// The longest wait in one call, which counts milliseconds in 32 bits. A wait may end early.
-const LONGEST: Duration = Duration::from_secs(24 * 3600);
 
 impl EpollBackend {
     /// Opens a set and its waker.
@@ -259,7 +256,7 @@ fn pick(told: EventFlags, any: EventFlags, readiness: Readiness) -> Readiness {
 }
 
 fn timespec(timeout: Duration) -> Timespec {
-    let timeout = timeout.min(LONGEST);
+    let timeout = timeout.min(LONGEST_WAIT);
     Timespec { tv_sec: timeout.as_secs() as _, tv_nsec: timeout.subsec_nanos() as _ }
 }
 

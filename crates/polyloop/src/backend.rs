@@ -7,6 +7,10 @@ use std::time::Duration;
 
 use crate::{Interest, Readiness, Source, Token};
 
+/// The longest wait of one call: some systems count milliseconds in 32 bits, or refuse more than a
+/// few years. A wait may end early.
+pub const LONGEST_WAIT: Duration = Duration::from_secs(24 * 3600);
+
 /// Answers one question: which tokens are ready?
 ///
 /// A backend knows tokens and sources, never connections. It keeps its own table of what is

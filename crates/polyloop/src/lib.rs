@@ -64,7 +64,7 @@ mod token_map;
 mod watchdog;
 
 pub use address::{Address, Peer, ToAddresses};
-pub use backend::{Backend, Caps, Event, Events, Trigger, Waker};
+pub use backend::{Backend, Caps, Event, Events, Trigger, Waker, LONGEST_WAIT};
 pub use clock::Tick;
 pub use config::Config;
 pub use connection::Connection;

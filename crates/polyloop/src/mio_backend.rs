@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::{
     Backend, Caps, Event, Events, Interest, Readiness, Source, Table, Token, TokenMap, Trigger,
-    Waker,
+    Waker, LONGEST_WAIT,
 };
 
 /// mio has been told to emulate itself on poll(2).
@@ -24,9 +24,6 @@ const KQUEUE: bool = cfg!(any(
     target_os = "netbsd",
     target_os = "openbsd",
 ));
-
-/// The longest wait in one call.
-const LONGEST: Duration = Duration::from_secs(24 * 3600);
 
 /// mio's own name for the waker; the loop never makes this token.
 const WAKER: mio::Token = mio::Token(usize::MAX);
@@ -192,8 +189,8 @@ impl Backend for MioBackend {
             // An event that did not fit would be lost: the kernel does not repeat an edge.
             self.told = mio::Events::with_capacity(events.capacity());
         }
-        // An early return is allowed, and the first versions of mio 1 let a longer wait wrap around.
-        let timeout = timeout.map(|timeout| timeout.min(LONGEST));
+        // The first versions of mio 1 let a longer wait wrap around.
+        let timeout = timeout.map(|timeout| timeout.min(LONGEST_WAIT));
         match self.poll.poll(&mut self.told, timeout) {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),

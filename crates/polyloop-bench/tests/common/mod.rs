@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use polyloop::Address;
 use polyloop_bench::control::Listening;
+use polyloop_bench::load::Report;
 use socket2::{Domain, SockRef, Socket, Type};
 
 /// How the program ended.
@@ -21,6 +22,11 @@ pub(crate) struct Ended {
     pub(crate) code: Option<i32>,
     pub(crate) stdout: String,
     pub(crate) stderr: String,
+}
+
+/// What `load --json` printed.
+pub(crate) fn report(ended: &Ended) -> Report {
+    serde_json::from_str(&ended.stdout).unwrap_or_else(|error| panic!("{error}: {ended:?}"))
 }
 
 /// Runs the program to its end.

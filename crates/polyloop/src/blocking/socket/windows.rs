@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{poll, PollFd, PollFlags, Timespec};
 
+use crate::LONGEST_WAIT;
+
 /// No `shutdown` wakes a thread that sits in `recv`, and a socket on which `recv` timed out is not
 /// to be used again, says the manual of `SO_RCVTIMEO`. So the socket does not block: threads wait
 /// in `WSAPoll`, and whoever reads also for a datagram.
@@ -137,8 +139,8 @@ impl Limit {
     }
 }
 
-/// `WSAPoll` counts milliseconds in 32 bits. A wait that ends early is one more look at the clock.
+/// A wait that ends early is one more look at the clock.
 fn timespec(limit: Duration) -> Timespec {
-    let limit = limit.min(Duration::from_secs(24 * 3600));
+    let limit = limit.min(LONGEST_WAIT);
     Timespec { tv_sec: limit.as_secs() as _, tv_nsec: limit.subsec_nanos() as _ }
 }
