@@ -242,13 +242,34 @@ impl Client {
         assert_eq!(sent, datagram.len());
     }
 
+    /// Receives one datagram.
+    #[track_caller]
+    pub(super) fn receive(&self) -> Vec<u8> {
+        let mut buffer = vec![0; LONGEST + 1];
+        let length = self.socket.recv(&mut buffer).expect("an answer comes");
+        buffer.truncate(length);
+        buffer
+    }
+
     /// Receives one datagram, which must be this.
     #[track_caller]
     pub(super) fn expect(&self, answer: &[u8]) {
-        let mut buffer = vec![0; LONGEST + 1];
-        let length = self.socket.recv(&mut buffer).expect("an answer comes");
-        assert_eq!(length, answer.len(), "another answer than expected");
-        assert!(buffer[..length] == *answer, "another answer of the same length");
+        let received = self.receive();
+        assert_eq!(received.len(), answer.len(), "another answer than expected");
+        assert!(received == answer, "another answer of the same length");
+    }
+
+    /// Receives as many datagrams as these, which must be these. Several threads answer in any
+    /// order.
+    #[track_caller]
+    pub(super) fn expect_all(&self, scene: &Scene, mut answers: Vec<Vec<u8>>) {
+        let mut received: Vec<_> = answers.iter().map(|_| self.receive()).collect();
+        if scene.has_several_threads() {
+            received.sort_unstable();
+            answers.sort_unstable();
+        }
+        // The answers may be long.
+        assert!(received == answers, "other answers than expected, or in another order");
     }
 
     /// Sends a datagram and gets it back.

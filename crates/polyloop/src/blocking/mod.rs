@@ -21,6 +21,7 @@ use crate::{
     ServerHandle, Tick,
 };
 
+use drive::Buffers;
 pub use entrance::Entrance;
 use socket::Socket;
 
@@ -54,12 +55,9 @@ struct Roster {
     /// Where acceptors may sleep.
     entrances: Vec<Arc<Entrance>>,
     starvation: Starvation,
-    /// What connections that have ended read into, and others will.
-    buffers: Vec<Buffer>,
+    /// Those of connections that have ended, for others.
+    buffers: Vec<Buffers>,
 }
-
-/// What a connection reads into.
-type Buffer = Box<[u8]>;
 
 /// Where a server, and each of its connections, stands on its way to the end.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -205,7 +203,7 @@ impl<F> Service<F> {
     pub fn new(config: Config, factory: F) -> Service<F> {
         // The first is made here: a server that forks has it made once for all its children, which
         // then write to as much of it as they read.
-        let roster = Roster { buffers: vec![drive::buffer()], ..Roster::default() };
+        let roster = Roster { buffers: vec![Buffers::new()], ..Roster::default() };
         let shared = Shared { config, roster: Mutex::new(roster), changed: Condvar::new() };
         Service { factory, shared: Arc::new(shared) }
     }
@@ -348,17 +346,17 @@ impl<P: Protocol, F: Fn(&Peer) -> P> Service<F> {
         let mut roster = self.shared.roster();
         let key = roster.members.insert(Arc::clone(&member));
         member.advance(roster.phase);
-        let buffer = roster.buffers.pop();
+        let buffers = roster.buffers.pop();
         drop(roster);
         // Whatever the protocol does, the connection leaves the roster.
-        let buffer = buffer.unwrap_or_else(drive::buffer);
-        let mut leave = Leave { shared: &self.shared, key, buffer };
+        let buffers = buffers.unwrap_or_else(Buffers::new);
+        let mut leave = Leave { shared: &self.shared, key, buffers };
         take(Interrupt(Arc::clone(&member)));
         member.counters.opened.add(1);
         log::debug!("{peer}: opened");
         let mut protocol = (self.factory)(peer);
         let reason =
-            drive::drive(&member, peer, &mut protocol, &self.shared.config, &mut leave.buffer);
+            drive::drive(&member, peer, &mut protocol, &self.shared.config, &mut leave.buffers);
         log::debug!("{peer}: closed, {reason}");
         protocol.closed(reason);
         member.counters.closed.add(1);
@@ -370,22 +368,23 @@ impl<P: Protocol, F: Fn(&Peer) -> P> Service<F> {
 struct Leave<'a> {
     shared: &'a Shared,
     key: usize,
-    buffer: Buffer,
+    buffers: Buffers,
 }
 
 impl Leave<'_> {
-    /// How many buffers are kept for others.
+    /// The buffers of how many connections are kept for others.
     const SPARE: usize = 16;
 }
 
 impl Drop for Leave<'_> {
     fn drop(&mut self) {
+        self.buffers.clear();
         let mut roster = self.shared.roster();
         let member = roster.members.remove(self.key);
         roster.ended = roster.ended + member.counts();
         roster.taken -= 1;
         if roster.buffers.len() < Leave::SPARE {
-            roster.buffers.push(std::mem::take(&mut self.buffer));
+            roster.buffers.push(std::mem::take(&mut self.buffers));
         }
         drop(roster);
         drop(member);
