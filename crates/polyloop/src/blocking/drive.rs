@@ -2,6 +2,7 @@
 
 use std::cell::OnceCell;
 use std::io;
+use std::mem;
 use std::sync::atomic::Ordering;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +13,6 @@ use crate::machine::{Environment, Machine, Step};
 use crate::{Closed, Config, Connection, Handle, Peer, Protocol, Tick, Timers, Token};
 
 /// What a connection reads into and writes from, and the next one after it.
-#[derive(Default)]
 pub(super) struct Buffers {
     output: Vec<u8>,
     input: Box<[u8]>,
@@ -34,10 +34,12 @@ impl Buffers {
         }
     }
 
-    /// Makes them fit for the next connection.
-    pub(super) fn clear(&mut self) {
-        self.output.clear();
-        self.output.shrink_to(Buffers::OUTPUT);
+    /// Takes them for the next connection.
+    pub(super) fn take(&mut self) -> Buffers {
+        let mut output = mem::take(&mut self.output);
+        output.clear();
+        output.shrink_to(Buffers::OUTPUT);
+        Buffers { output, input: mem::take(&mut self.input) }
     }
 }
 
@@ -176,7 +178,7 @@ impl<P: Protocol> Driven<'_, P> {
             Err(error) if is_timeout(&error) => {
                 self.member.counters.would_blocks.add(1);
                 self.check_idle_ends()?;
-                if std::mem::take(&mut self.unclocked) {
+                if mem::take(&mut self.unclocked) {
                     // Requests were answered before this wait, and nothing moved during it.
                     let began = self.now.before(self.read_timeout.unwrap_or_default());
                     self.machine.touch(began);
@@ -411,7 +413,7 @@ impl<P: Protocol> Driven<'_, P> {
         // The steady path has no time for the log.
         self.armed = !log::log_enabled!(log::Level::Trace);
         self.now = Tick::now();
-        if std::mem::take(&mut self.unclocked) {
+        if mem::take(&mut self.unclocked) {
             self.machine.touch(self.now);
         }
         let left = if self.is_to_drain() {

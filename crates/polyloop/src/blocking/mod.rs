@@ -378,13 +378,13 @@ impl Leave<'_> {
 
 impl Drop for Leave<'_> {
     fn drop(&mut self) {
-        self.buffers.clear();
+        let buffers = self.buffers.take();
         let mut roster = self.shared.roster();
         let member = roster.members.remove(self.key);
         roster.ended = roster.ended + member.counts();
         roster.taken -= 1;
         if roster.buffers.len() < Leave::SPARE {
-            roster.buffers.push(std::mem::take(&mut self.buffers));
+            roster.buffers.push(buffers);
         }
         drop(roster);
         drop(member);
