@@ -15,7 +15,6 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::mem;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
@@ -27,20 +26,17 @@ use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags};
 
 mod buffers;
+mod flights;
 
 use self::buffers::Buffers;
 pub(super) use self::buffers::Input;
+pub(super) use self::flights::Flight;
+use self::flights::Flights;
 
 /// Operations that fit into one submission. What is more waits in a queue of our own.
 const SUBMISSIONS: u32 = if cfg!(test) { 4 } else { 1024 };
 /// Completions that fit; what is more the kernel keeps, and hands over at the next call.
 const COMPLETIONS: u32 = if cfg!(test) { 4 } else { 4096 };
-/// A buffer that grew beyond this for one message is not kept for the next,
-const KEEP: usize = 64 * 1024;
-/// nor beyond this, if as many as
-const KEEP_OF_MANY: usize = 4 * 1024;
-/// these are free already: many have fallen behind together, which is over.
-const MANY: usize = 256;
 /// The one group of buffers that receives choose from.
 const GROUP: u16 = 0;
 
@@ -83,24 +79,11 @@ pub(super) enum Completion {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct FlightNumber(u32);
 
-/// Output that is back: from when it was sent to when this is handed out, nobody touches its bytes.
-/// To be sent on or released.
-pub(super) struct Flight(u32);
-
-struct Carrier {
-    bytes: Vec<u8>,
-    /// How much of `bytes` the kernel took.
-    taken: usize,
-    token: Token,
-}
-
 /// The ring.
 pub(super) struct Ring {
     io: IoUring,
     buffers: Buffers,
-    flights: Vec<Carrier>,
-    /// Those that carry nothing at the moment; the last one is the warmest.
-    free: Vec<Flight>,
+    flights: Flights,
     /// What did not fit into the submission queue.
     waiting: VecDeque<squeue::Entry>,
     /// Operations whose last completion has not come.
@@ -142,8 +125,7 @@ impl Ring {
         Ok(Ring {
             io,
             buffers,
-            flights: Vec::new(),
-            free: Vec::new(),
+            flights: Flights::default(),
             waiting: VecDeque::new(),
             outstanding: 0,
             calls: 0,
@@ -225,10 +207,7 @@ impl Ring {
         token: Token,
         bytes: &mut Vec<u8>,
     ) -> FlightNumber {
-        let flight = self.free.pop().unwrap_or_else(|| self.add_flight());
-        let carrier = &mut self.flights[flight.0 as usize];
-        mem::swap(&mut carrier.bytes, bytes);
-        carrier.token = token;
+        let flight = self.flights.board(token, bytes);
         self.launch(socket, flight, SendFlags::DONTWAIT)
     }
 
@@ -239,48 +218,32 @@ impl Ring {
 
     #[inline]
     fn launch(&mut self, socket: BorrowedFd<'_>, flight: Flight, flags: SendFlags) -> FlightNumber {
-        let carrier = &self.flights[flight.0 as usize];
-        let rest = &carrier.bytes[carrier.taken..];
+        let rest = self.flights.rest(&flight);
         // What is past 4 GiB is sent on.
         let length = u32::try_from(rest.len()).unwrap_or(u32::MAX);
         // A peer that is gone is an error, not a signal.
         let flags = (flags | SendFlags::NOSIGNAL).bits() as i32;
         let entry = opcode::Send::new(Fd(socket.as_raw_fd()), rest.as_ptr(), length).flags(flags);
-        self.begin(entry.build(), SEND | u64::from(flight.0));
-        FlightNumber(flight.0)
-    }
-
-    #[cold]
-    fn add_flight(&mut self) -> Flight {
-        let bytes = Vec::new();
-        self.flights.push(Carrier { bytes, taken: 0, token: Token::new(0, 0) });
-        Flight(self.flights.len() as u32 - 1)
+        self.begin(entry.build(), SEND | u64::from(flight.number()));
+        FlightNumber(flight.number())
     }
 
     /// Whose output it carries.
     #[inline]
     pub(super) fn passenger(&self, flight: &Flight) -> Token {
-        self.flights[flight.0 as usize].token
+        self.flights.passenger(flight)
     }
 
     /// How much of it the kernel did not take.
     #[inline]
     pub(super) fn left(&self, flight: &Flight) -> usize {
-        let carrier = &self.flights[flight.0 as usize];
-        carrier.bytes.len() - carrier.taken
+        self.flights.rest(flight).len()
     }
 
     /// Forgets what was sent, and what the kernel did not take.
     #[inline]
     pub(super) fn release(&mut self, flight: Flight) {
-        let carrier = &mut self.flights[flight.0 as usize];
-        carrier.taken = 0;
-        carrier.bytes.clear();
-        let keep = if self.free.len() < MANY { KEEP } else { KEEP_OF_MANY };
-        if carrier.bytes.capacity() > keep {
-            carrier.bytes = Vec::new();
-        }
-        self.free.push(flight);
+        self.flights.release(flight);
     }
 
     /// Cancels a send. Its completion tells how far it came.
@@ -404,10 +367,9 @@ impl Ring {
                 }
                 SEND => {
                     self.outstanding -= 1;
-                    let flight = Flight(token.index() as u32);
-                    let carrier = &mut self.flights[flight.0 as usize];
+                    let flight = Flight::landed(token.index());
                     if let Ok(count) = result {
-                        carrier.taken += count;
+                        self.flights.take(&flight, count);
                     }
                     return Some(Completion::Sent { flight, taken: result });
                 }
@@ -506,7 +468,7 @@ impl Drop for Ring {
         }
         if let Err(error) = self.quiesce() {
             log::error!("io_uring: operations are still in flight, their memory is lost: {error}");
-            mem::forget(mem::take(&mut self.flights));
+            self.flights.leak();
             self.buffers.leak();
         }
     }
