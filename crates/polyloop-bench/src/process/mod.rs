@@ -10,10 +10,12 @@ use serde::{Deserialize, Serialize};
 
 mod limits;
 mod memory;
+mod pinning;
 mod usage;
 
-pub use limits::{descriptor_limit, pin, processors, raise_descriptor_limit};
+pub use limits::{descriptor_limit, raise_descriptor_limit};
 pub use memory::{memory, Memory};
+pub use pinning::{pin, processors};
 pub use usage::{usage, ProcessorClock, Reading, Usage};
 
 /// Says whether a read that fills less than its buffer has emptied the socket, so that
