@@ -1,5 +1,5 @@
 //! Clients that nobody here wrote, against every model: netcat, curl, wrk, ab, and Python's socket
-//! module.
+//! module; and a server on Python's asyncio beside them.
 //!
 //! A client that is not installed is not tested, which the test says when it is run with
 //! `--nocapture`. On Debian: `apt-get install apache2-utils curl netcat-openbsd python3 wrk`.
@@ -10,7 +10,9 @@ mod common;
 use std::io::Write;
 use std::process::{Command, Output, Stdio};
 
-use common::Serving;
+use common::{polyloop, Serving};
+use polyloop_bench::compare::cell::Outcome;
+use polyloop_bench::compare::Results;
 use polyloop_bench::protocols::Builtin;
 use polyloop_models::{Model, Options};
 
@@ -192,4 +194,25 @@ fn python_with_streams() {
 #[test]
 fn python_with_datagrams() {
     python("udp.py", datagram_servers());
+}
+
+#[test]
+fn a_server_on_asyncio_is_compared() {
+    if !installed("python3", &["--version"]) {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("results.json");
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/asyncio_peer.py");
+    let peer = format!("asyncio=python3,{script}");
+    let arguments = "compare --models mio --connections 8 --rounds 1 --duration 50ms \
+                     --warmup 10ms --peer";
+    let words = arguments.split_whitespace().chain([&*peer, "--out", out.to_str().unwrap()]);
+    let ended = polyloop(&words.collect::<Vec<_>>());
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    let results: Results = serde_json::from_str(&std::fs::read_to_string(&out).unwrap()).unwrap();
+    for cell in &results.cells {
+        let Outcome::Measured(measured) = &cell.outcome else { panic!("{cell:?}") };
+        assert!(measured.load.requests > 0 && measured.processor_ns().is_some(), "{cell:?}");
+    }
 }
