@@ -29,8 +29,8 @@ fn command(name: &str, arguments: &[&str]) -> Command {
 /// A running example; it ends with the test.
 struct Example {
     process: Child,
-    /// Kept open: a program may say more than one line.
-    _stdout: BufReader<ChildStdout>,
+    /// A program may say more than its first line.
+    stdout: BufReader<ChildStdout>,
     address: SocketAddr,
 }
 
@@ -47,7 +47,7 @@ impl Example {
         let address =
             line.strip_prefix("listening on ").and_then(|rest| rest.split_whitespace().next());
         let address = address.expect("the first line says where it listens").parse().unwrap();
-        Example { process, _stdout: stdout, address }
+        Example { process, stdout, address }
     }
 
     fn connect(&self) -> TcpStream {
@@ -158,6 +158,29 @@ fn echoes(server: &Example) {
 #[test]
 fn echo() {
     echoes(&Example::start("echo", &["127.0.0.1:0"]));
+}
+
+#[test]
+fn ticker() {
+    let mut server = Example::start("ticker", &["127.0.0.1:0"]);
+    let clients = [server.connect(), server.connect()];
+    let mut heard = clients.each_ref().map(|client| BufReader::new(client).lines());
+    for lines in &mut heard {
+        assert_eq!(lines.next().unwrap().unwrap(), "1 s");
+        assert_eq!(lines.next().unwrap().unwrap(), "2 s");
+    }
+    if cfg!(unix) {
+        let id = server.process.id().to_string();
+        assert!(Command::new("kill").args(["-INT", &id]).status().unwrap().success());
+        for lines in &mut heard {
+            // A tick may have come before the end.
+            assert!(lines.all(|line| line.is_ok_and(|line| line.ends_with(" s"))));
+        }
+        let mut said = String::new();
+        server.stdout.read_to_string(&mut said).unwrap();
+        assert_eq!(said, "2 came, 1 and 1 by loop\n");
+        assert_eq!(server.process.wait().unwrap().code(), Some(0));
+    }
 }
 
 #[test]

@@ -64,7 +64,13 @@ pub enum Model {
     Iterative,
     /// Sockets that do not block, asked again and again without any multiplexer.
     Spin,
-    /// A process for each connection, which blocks; Unix only.
+    /// A process for each connection, which blocks.
+    ///
+    /// # Portability
+    ///
+    /// Unix only, and only on the one thread of its process: on Linux `run` is `Unsupported` beside
+    /// others, elsewhere the caller sees to it. While it runs it waits for *every* child of the
+    /// process, and uses `SIGCHLD`, `SIGUSR1`, `SIGUSR2` and `SIGALRM`.
     Process,
     /// A thread for each connection, which blocks.
     Thread,
@@ -178,8 +184,11 @@ impl Model {
     ///
     /// # Errors
     ///
-    /// An address can't be listened on, or the model's mechanism can't be opened: `Unsupported` if
-    /// this system does not have it.
+    /// An address does not resolve or can't be listened on, or the model's mechanism can't be opened:
+    /// `Unsupported` if this system does not have it, or not for such an address. `InvalidInput` for
+    /// no address, or more of them than the model has threads, for more threads or loops than a
+    /// server may have ([`Options::MOST_THREADS`], [`Options::MOST_LOOPS`]), and for what
+    /// [`Config::check`] says.
     pub fn bind<P, F>(
         self,
         addresses: impl ToAddresses,
@@ -374,7 +383,12 @@ impl BoundServer {
     ///
     /// # Errors
     ///
-    /// What the model's mechanism says. What goes wrong with one connection ends that one only.
+    /// What the model's mechanism says; `Unsupported` from [`Model::Process`] beside other threads.
+    /// What goes wrong with one connection ends that one only.
+    ///
+    /// # Panics
+    ///
+    /// On a model with loops, if a protocol does: see [`Protocol`].
     pub fn run(self) -> io::Result<()> {
         (self.run)(None)
     }

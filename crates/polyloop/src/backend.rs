@@ -196,6 +196,10 @@ impl Events {
 
     /// Adds an event; a backend does that for each source that is ready, while the list is not
     /// [full](Events::is_full). To a full list nothing is added.
+    ///
+    /// # Panics
+    ///
+    /// In debug builds, if the list is full.
     #[inline]
     pub fn push(&mut self, token: Token, readiness: Readiness) {
         debug_assert!(!self.is_full(), "a backend asks is_full() before it adds");

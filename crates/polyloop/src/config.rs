@@ -50,7 +50,8 @@ pub struct Config {
 }
 
 impl Config {
-    /// Looks for limits within which nothing could be served; every server does, before it listens.
+    /// Looks for limits within which nothing could be served. Servers of streams and models do,
+    /// before they listen; a [`blocking::Service`](crate::blocking::Service) does not.
     ///
     /// # Errors
     ///

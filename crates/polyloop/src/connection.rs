@@ -76,6 +76,10 @@ impl Connection<'_> {
 
     /// Sets a timer: [`Protocol::timer`](crate::Protocol::timer) is called after `after`, unless
     /// the connection is gone by then.
+    ///
+    /// # Panics
+    ///
+    /// With 2^24 timers pending on the loop, counting one more for each connection that has any.
     pub fn set_timer(&mut self, after: Duration) -> TimerId {
         let deadline = Tick::now().after(after);
         self.0.timers.insert_into(self.0.machine.timers(), deadline, self.0.token)

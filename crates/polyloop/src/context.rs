@@ -81,7 +81,7 @@ impl<B: Backend> Context<B> {
     ///
     /// # Errors
     ///
-    /// What [`Backend::register`] says.
+    /// What [`Backend::register`] says; `OutOfMemory` if the loop has no [token](Token) left.
     pub fn register<S: Source + ?Sized>(
         &mut self,
         source: &mut S,
@@ -266,6 +266,10 @@ impl<B: Backend> Context<B> {
 
     /// Sets a timer: [`Handler::timer`] is called with `token` after `after` has passed, counted
     /// from now, not from when the turn began.
+    ///
+    /// # Panics
+    ///
+    /// With 2^24 timers pending on the loop.
     pub fn set_timer(&mut self, after: Duration, token: Token) -> TimerId {
         let deadline = Tick::now().after(after);
         self.timers.insert(deadline, token)

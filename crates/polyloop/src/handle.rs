@@ -115,7 +115,8 @@ impl ServerHandle {
         self.0.stop();
     }
 
-    /// What was counted up to now, over all loops and threads, ended ones included.
+    /// What was counted up to now, over all loops and threads, ended ones included. Where each
+    /// connection is a process, what it counts is known when it has ended.
     #[must_use]
     pub fn counts(&self) -> Counts {
         self.0.counts()

@@ -23,13 +23,13 @@
 //!
 //! | floor | you write | you get |
 //! |---|---|---|
-//! | [`Server`] | a [`Protocol`]: bytes in, bytes out | accepting within limits, buffers, water marks, half-close, deadlines, drain |
-//! | [`DatagramServer`] | a [`DatagramProtocol`]: one datagram in, one out | fairness, answers that wait, what was too long, drain |
+//! | [`Server`], for streams | a [`Protocol`]: bytes in, bytes out | accepting within limits, buffers, water marks, half-close, deadlines, drain |
+//! | [`DatagramServer`], beside it | a [`DatagramProtocol`]: one datagram in, one out | fairness, answers that wait, what was too long, drain |
 //! | [`EventLoop`] | a [`Handler`]: this token is ready, this timer is due | edges and levels made one, fairness, timers, messages from other threads |
 //! | [`Backend`] | everything | which tokens are ready |
 //!
-//! [`MioBackend`] is the backend of this crate; `polyloop-select` has poll(2). Without any, a
-//! [`blocking::Service`] drives the same protocols on threads that block, and `polyloop-models`
+//! [`MioBackend`] is the backend of this crate; `polyloop-select` has select(2) and poll(2),
+//! `polyloop-linux` epoll. Without any, a [`blocking::Service`] drives the same protocols on threads that block, and `polyloop-models`
 //! lists all the ways there are.
 //!
 //! The loop logs what it does with the [`log`] crate: connections at `debug`, and at `trace` every

@@ -31,6 +31,12 @@ use crate::{Connection, TimerId};
 ///     }
 /// }
 /// ```
+///
+/// # Panics
+///
+/// A protocol that panics takes with it whoever serves it. On threads and processes of its own that
+/// is its connection; on a loop it is the server, whose `run` panics: all its connections are closed,
+/// and [`closed`](Protocol::closed) is called for none of them.
 pub trait Protocol: Send {
     /// The connection is open. The place for a greeting.
     fn opened(&mut self, connection: &mut Connection<'_>) {

@@ -22,7 +22,7 @@ const GENERATION_MASK: usize = usize::MAX >> INDEX_BITS;
 pub struct Token(usize);
 
 impl Token {
-    /// The largest number of sources that a loop can hold at once.
+    /// The largest index of a slot.
     pub const MAX_INDEX: usize = INDEX_MASK - 1;
 
     /// The token of no source.
@@ -41,7 +41,8 @@ impl Token {
         self.0 & INDEX_MASK
     }
 
-    /// Which tenant of the slot.
+    /// Which tenant of the slot. A loop counts over all its slots, so that no two sources in a row
+    /// have the same.
     #[must_use]
     pub const fn generation(self) -> u32 {
         (self.0 >> INDEX_BITS) as u32

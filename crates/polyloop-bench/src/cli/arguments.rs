@@ -52,11 +52,11 @@ pub(super) enum Command {
 #[command(after_help = "Examples:\n  \
 polyloop compare\n  \
 polyloop compare --scenarios idle --connections 9064 --active 64\n  \
-polyloop compare --models mio --peer bare-mio=target/release/bare_mio --rounds 12\n  \
+polyloop compare --models mio,thread --peer asyncio=python3,examples/asyncio_peer.py\n  \
 polyloop compare --models mio,thread --scenarios active --protocol work --sleep 1ms\n  \
 polyloop compare --transport udp\n\n\
-The children are started with --control; a peer must understand --listen, --control\n\
-and --backlog, or --transport udp if that is compared.")]
+A peer is started with --listen, --control and --backlog, or --transport udp instead of the\n\
+last, and answers lines on its standard input: docs/measuring.md says which.")]
 pub(super) struct CompareArgs {
     /// The models to compare, separated by commas, with settings behind colons; all for every one,
     /// an empty list for peers only
@@ -161,7 +161,7 @@ pub(super) struct ServeArgs {
     pub(super) settings: ModelArgs,
     #[command(flatten)]
     pub(super) protocol: ProtocolArgs,
-    /// Where to listen; port 0 takes a free one
+    /// Where to listen, HOST:PORT or unix:PATH; port 0 takes a free one
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:7000", value_parser = units::parse_address)]
     pub(super) listen: Address,
     /// How many connections may wait to be accepted [default: 1024]
@@ -286,7 +286,7 @@ polyloop load --target 127.0.0.1:7000 --protocol http\n  \
 polyloop load --target 127.0.0.1:7000 --transport udp  datagrams; those that are lost are counted\n\n\
 Every byte is checked. The exit code is 1 if one was wrong or nothing was answered.")]
 pub(super) struct LoadArgs {
-    /// The server
+    /// The server, HOST:PORT or unix:PATH
     #[arg(long, value_name = "ADDRESS", value_parser = units::parse_address)]
     pub(super) target: Address,
     /// What carries requests: streams, or datagrams of the protocol echo
@@ -301,7 +301,7 @@ pub(super) struct LoadArgs {
     /// How many of them make requests; the others made one and are silent [default: all]
     #[arg(long, value_name = "N", value_parser = parse_count, conflicts_with = "short")]
     pub(super) active: Option<usize>,
-    /// The length of a message, in bytes
+    /// The bytes of a message, without what a protocol adds to it; a datagram has 8 to 65507
     #[arg(long, value_name = "BYTES", default_value_t = 64, value_parser = parse_count)]
     pub(super) size: usize,
     /// How long to measure

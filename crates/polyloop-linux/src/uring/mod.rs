@@ -102,7 +102,8 @@ impl<F> UringServer<F> {
     /// # Errors
     ///
     /// `Unsupported`, with the reason, if the kernel has no `io_uring`, not all that is needed of
-    /// it, or forbids it. No address was given, or one can't be listened on.
+    /// it, or forbids it; what the system says if it has too little locked memory for a ring. No
+    /// address was given, one does not resolve or can't be listened on; what [`Config::check`] says.
     pub fn bind<P: Protocol>(
         addresses: impl ToAddresses,
         config: Config,
@@ -171,6 +172,10 @@ impl<F> UringServer<F> {
     /// # Errors
     ///
     /// What the ring says. What goes wrong with one connection ends that connection only.
+    ///
+    /// # Panics
+    ///
+    /// If a protocol does: see [`Protocol`].
     pub fn run<P: Protocol>(self) -> io::Result<()>
     where
         F: Fn(&Peer) -> P,
@@ -198,7 +203,8 @@ fn some(addresses: impl ToAddresses) -> io::Result<Vec<Address>> {
 ///
 /// # Errors
 ///
-/// `Unsupported`, with the reason, if it has not.
+/// `Unsupported`, with the reason, if it has not; what the system says if it has, and too little
+/// locked memory for it, for instance.
 pub fn check_uring() -> io::Result<()> {
     open_ring().map(drop)
 }

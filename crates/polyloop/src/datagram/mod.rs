@@ -41,7 +41,8 @@ pub use socket::{bind, DatagramSocket};
 /// ```
 pub trait DatagramProtocol: Send {
     /// A whole datagram has come, possibly one of no bytes. What `reply` is given goes back to
-    /// where it came from; a reply that is not used is no answer.
+    /// where it came from; a reply that is not used is no answer. What comes from the socket's own
+    /// address is not shown, which ends an echo to oneself.
     fn received(&mut self, from: SocketAddr, datagram: &[u8], reply: Reply<'_>);
 
     /// A datagram has come that is longer than [`Config::max_datagram`](crate::Config). Its

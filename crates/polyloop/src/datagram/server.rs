@@ -110,6 +110,10 @@ impl<B: Backend, S: DatagramSocket + Source, P: DatagramProtocol> DatagramServer
     /// # Errors
     ///
     /// What the backend says. What goes wrong with a datagram concerns that one only.
+    ///
+    /// # Panics
+    ///
+    /// If the protocol does.
     pub fn run(mut self) -> io::Result<()> {
         self.event_loop.run(&mut self.ports)
     }

@@ -30,7 +30,8 @@ pub enum AcceptPolicy {
     ///
     /// # Portability
     ///
-    /// Linux only: other kernels do not spread them.
+    /// Linux and Android, for addresses and ports. `Unsupported` for the path of a Unix-domain
+    /// socket, and on other systems, where this option does not spread connections.
     ///
     /// # References
     ///

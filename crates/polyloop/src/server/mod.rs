@@ -146,7 +146,8 @@ impl<B: IntoBackend> ServerBuilder<B> {
     ///
     /// # Errors
     ///
-    /// No address was given, or one can't be listened on; the backend can't be opened.
+    /// No address was given, one does not resolve or can't be listened on; the backend can't be
+    /// opened, or can't watch a listener; what [`Config::check`] says.
     pub fn build<P, F>(self, factory: F) -> io::Result<Server<B::Backend, F, P>>
     where
         P: Protocol,
@@ -211,6 +212,10 @@ impl<B: Backend, P: Protocol, F: Fn(&Peer) -> P> Server<B, F, P> {
     ///
     /// What the backend says; all connections are closed then. What goes wrong with one connection
     /// ends that connection only.
+    ///
+    /// # Panics
+    ///
+    /// If a protocol does: see [`Protocol`].
     pub fn run(mut self) -> io::Result<()> {
         let ran = self.event_loop.run(&mut self.connections);
         if ran.is_err() {
