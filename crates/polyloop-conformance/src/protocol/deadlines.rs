@@ -45,6 +45,52 @@ pub fn an_idle_connection_is_closed(scene: &Scene) {
     served.stop();
 }
 
+/// The end of much input is not the end of a silence: what counts is the last byte.
+pub fn the_end_of_much_input_is_not_idle(scene: &Scene) {
+    /// Answers, and a moment after the end of the input once more.
+    struct Late;
+
+    impl Protocol for Late {
+        fn received(&mut self, connection: &mut Connection<'_>, input: &[u8]) -> usize {
+            connection.send(input);
+            input.len()
+        }
+
+        fn ended(&mut self, connection: &mut Connection<'_>) {
+            connection.set_timer(LIMIT / 6);
+        }
+
+        fn timer(&mut self, connection: &mut Connection<'_>, _: TimerId) {
+            connection.send(b"late");
+            connection.close();
+        }
+    }
+
+    const IDLE: Duration = LIMIT.saturating_mul(3);
+    let served = scene.serve_within(Config { idle: Some(IDLE), ..unlimited() }, || Late);
+    let mut client = served.connect();
+    let mut last = Instant::now();
+    let mut answered = 1;
+    for _ in 0..12 {
+        thread::sleep(IDLE / 8);
+        let now = Instant::now();
+        client.send_if_open(b"one");
+        answered = client.read(&mut [0; 16]).unwrap_or(0);
+        if answered == 0 {
+            break;
+        }
+        last = now;
+    }
+    if answered > 0 {
+        client.finish();
+        answered = client.read(&mut [0; 16]).unwrap_or(0);
+    }
+    // Or the machine was so busy that it was silent for too long.
+    let silent = last.elapsed();
+    assert!(answered > 0 || silent >= IDLE, "closed after a silence of {silent:?}");
+    served.stop();
+}
+
 /// A message stands unfinished for too long.
 pub fn an_unfinished_message_is_not_waited_for(scene: &Scene) {
     let served = scene.serve_within(Config { read: Some(LIMIT), ..unlimited() }, || Lines);

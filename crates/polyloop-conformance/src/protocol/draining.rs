@@ -6,7 +6,7 @@ use polyloop::{Closed, Config, Connection, Protocol};
 
 use super::client::{pattern, Client};
 use super::handles;
-use super::protocols::{Lines, Stream};
+use super::protocols::{Gate, Gated, Lines, Stream};
 use super::serve::try_to_connect;
 use super::Scene;
 
@@ -43,6 +43,39 @@ pub fn a_drain_lets_a_message_be_finished(scene: &Scene) {
     in_the_middle.expect(b"and a piece is whole\n");
     in_the_middle.expect_end();
     assert_eq!(in_the_middle.reason(), Closed::Drained);
+    served.wait();
+}
+
+/// A drain that begins during a call lets the message be finished of which a piece came along.
+pub fn a_drain_during_a_call_lets_a_message_be_finished(scene: &Scene) {
+    let config = Config { drain: Duration::from_secs(3600), ..Config::default() };
+    let served = scene.serve_within(config, || Gated);
+    let mut client = served.connect();
+    let gate = Gate::new();
+    client.send_and_wait(&[gate.request(), b"a piece"].concat());
+    served.handle().drain();
+    gate.open();
+    client.expect(gate.request());
+    client.send(b" is whole\n");
+    client.expect(b"a piece is whole\n");
+    client.expect_end();
+    assert_eq!(client.reason(), Closed::Drained);
+    served.wait();
+}
+
+/// A client that asks again as soon as it is answered is in the middle of nothing in between.
+pub fn a_drain_ends_who_asks_again_and_again(scene: &Scene) {
+    let config = Config { drain: Duration::from_secs(3600), ..Config::default() };
+    let served = scene.serve_within(config, || Lines);
+    let mut client = served.connect();
+    client.exchange(b"one\n");
+    client.send_at_once(b"one\n");
+    served.handle().drain();
+    // At its end there may be a reset, for what came too late.
+    while let Ok(1..) = client.read(&mut [0; 64]) {
+        client.send_if_open(b"one\n");
+    }
+    assert_eq!(client.reason(), Closed::Drained);
     served.wait();
 }
 

@@ -7,6 +7,7 @@ use std::thread;
 use polyloop::{Closed, Config, Connection, Handle, Protocol};
 
 use super::client::pattern;
+use super::protocols::Stream;
 use super::serve::Served;
 use super::Scene;
 
@@ -57,6 +58,38 @@ pub(super) fn serve_within(scene: &Scene, config: Config) -> (Served, Receiver<H
 
 fn given(handles: &Receiver<Handle>) -> Handle {
     handles.recv().expect("a connection opens")
+}
+
+/// A connection that others may reach has the same water marks.
+pub fn a_handle_changes_no_water_mark(scene: &Scene) {
+    struct Reached {
+        stream: Stream,
+        handle: Option<Handle>,
+    }
+
+    impl Protocol for Reached {
+        fn opened(&mut self, connection: &mut Connection<'_>) {
+            self.handle = Some(connection.handle());
+        }
+
+        fn received(&mut self, connection: &mut Connection<'_>, input: &[u8]) -> usize {
+            self.stream.received(connection, input)
+        }
+
+        fn drained(&mut self, connection: &mut Connection<'_>) {
+            self.stream.drained(connection);
+        }
+    }
+
+    const COUNT: usize = 12 << 20;
+    // Room for a few times what the protocol sends at once, and not for all that it could send.
+    let config = Config { max_output: 4 * Config::default().high_water, ..Config::default() };
+    let served = scene.serve_within(config, || Reached { stream: Stream::of(COUNT), handle: None });
+    let mut client = served.connect_with_little_room();
+    client.send_and_wait(b"go");
+    client.expect(&pattern(COUNT));
+    drop(client);
+    served.stop();
 }
 
 /// Another thread sends to a client that is silent.

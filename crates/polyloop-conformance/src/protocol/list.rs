@@ -67,11 +67,13 @@ macro_rules! with_protocol_scenarios {
             whole {
                 drained_is_told_once_for_each_rise
                 cancelled_timers_never_come
+                a_handle_changes_no_water_mark
                 a_slow_reader_holds_up_nobody
 
                 an_idle_connection_is_closed
                 an_unfinished_message_is_not_waited_for
                 a_message_in_drops_has_no_more_time
+                the_end_of_much_input_is_not_idle
                 silence_between_messages_is_not_a_message_unfinished
                 a_pause_is_not_a_message_unfinished
                 a_peer_that_takes_nothing_is_not_waited_for
@@ -82,6 +84,8 @@ macro_rules! with_protocol_scenarios {
                 a_thousand_connections_come_and_go
 
                 a_drain_lets_a_message_be_finished
+                a_drain_during_a_call_lets_a_message_be_finished
+                a_drain_ends_who_asks_again_and_again
                 a_drain_answers_what_has_come
                 a_drain_flushes
                 a_drain_flushes_what_others_sent

@@ -1,5 +1,8 @@
 //! The protocols that several scenarios serve.
 
+use std::io::Read;
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+
 use polyloop::{Connection, Protocol};
 
 use super::client::pattern_from;
@@ -109,5 +112,49 @@ impl Protocol for Stream {
 
     fn drained(&mut self, connection: &mut Connection<'_>) {
         self.go_on(connection);
+    }
+}
+
+/// What a protocol waits at, in whatever process it is: a listener that accepts nobody until it is
+/// opened.
+pub(super) struct Gate {
+    listener: TcpListener,
+    request: String,
+}
+
+/// What a request to wait begins with; the rest is the gate's port.
+const HOLD: &str = "hold ";
+
+impl Gate {
+    pub(super) fn new() -> Gate {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port is free");
+        let port = listener.local_addr().expect("it is bound").port();
+        Gate { listener, request: format!("{HOLD}{port}\n") }
+    }
+
+    /// The line on which a protocol waits, and which it then answers.
+    pub(super) fn request(&self) -> &[u8] {
+        self.request.as_bytes()
+    }
+
+    pub(super) fn open(&self) {
+        // Its connection ends, for which the protocol waits.
+        self.listener.accept().expect("the protocol waits");
+    }
+}
+
+/// A protocol of lines that answers a gate's request when the gate is opened, and not before.
+pub(super) struct Gated;
+
+impl Protocol for Gated {
+    fn received(&mut self, connection: &mut Connection<'_>, input: &[u8]) -> usize {
+        let text = std::str::from_utf8(input).expect("the scenarios send text");
+        if let Some(port) = text.strip_prefix(HOLD).and_then(|rest| rest.lines().next()) {
+            let port: u16 = port.parse().expect("a request comes whole");
+            let gate = TcpStream::connect((Ipv4Addr::LOCALHOST, port));
+            // Opened, or gone with a scenario that failed.
+            let _ = gate.expect("the gate is there").read(&mut [0]);
+        }
+        Lines.received(connection, input)
     }
 }

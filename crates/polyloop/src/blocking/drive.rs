@@ -10,7 +10,9 @@ use std::time::Duration;
 use super::outbox::Outbox;
 use super::{Member, Phase};
 use crate::machine::{Environment, Machine, Step};
-use crate::{Closed, Config, Connection, Handle, Peer, Protocol, Tick, Timers, Token};
+use crate::{
+    Closed, Config, Connection, Handle, Peer, Protocol, Tick, Timers, Token, LONGEST_WAIT,
+};
 
 /// What a connection reads into and writes from, and the next one after it.
 pub(super) struct Buffers {
@@ -139,22 +141,32 @@ impl<P: Protocol> Driven<'_, P> {
             }
             while self.tell_due_timer() {
                 self.settle()?;
-                self.check_drain();
             }
         }
     }
 
     /// Waits for input, for the next deadline at most.
     fn read(&mut self, buffer: &mut [u8]) -> Ended {
+        let rests = self.machine.is_quiet();
+        if rests {
+            // Before it looks whether it is to end.
+            self.member.resting.store(true, Ordering::SeqCst);
+        }
         let steady = self.armed
             && !self.member.is_to_end()
             && self.machine.is_steady()
             && self.timers.is_empty();
         if !steady {
+            if self.is_to_drain() && !self.has_input() {
+                return self.drained();
+            }
             self.set_read_timeout()?;
         }
         self.member.counters.reads.add(1);
         let read = self.member.socket.read(buffer);
+        if rests {
+            self.member.resting.store(false, Ordering::Release);
+        }
         match read {
             Ok(count) if count > 0 && steady => return self.answer(&buffer[..count]),
             _ => self.now = Tick::now(),
@@ -164,6 +176,9 @@ impl<P: Protocol> Driven<'_, P> {
                 self.check_ends()?;
                 if self.is_to_drain() {
                     return self.drained();
+                }
+                if mem::take(&mut self.unclocked) {
+                    self.machine.touch(self.now);
                 }
                 self.tell(Machine::ended);
                 self.settle()
@@ -184,7 +199,11 @@ impl<P: Protocol> Driven<'_, P> {
                     self.machine.touch(began);
                 }
                 self.check_deadline()?;
-                self.lengthen_read_timeout()
+                match self.timers.next_deadline() {
+                    // It is told next, and what to wait for is seen to after that.
+                    Some(due) if due <= self.now => Ok(()),
+                    _ => self.lengthen_read_timeout(),
+                }
             }
             Err(error) => {
                 self.check_ends()?;
@@ -231,16 +250,11 @@ impl<P: Protocol> Driven<'_, P> {
 
     /// As [`settle`](Self::settle), after input.
     fn settle_message(&mut self) -> Ended {
-        if !self.machine.is_quiet() {
-            // Before the answer goes: who has it may drain the server.
-            self.member.busy.store(true, Ordering::SeqCst);
-        }
         self.settle()?;
         if !self.machine.is_quiet() {
             // A peer that sends a message in drops leaves no read time to run out.
             self.check_deadline()?;
         }
-        self.check_drain();
         Ok(())
     }
 
@@ -290,7 +304,11 @@ impl<P: Protocol> Driven<'_, P> {
             let (member, outbox, peer) = (self.member, self.outbox, self.peer);
             let mut step = self.tell(|connection, protocol| {
                 Machine::settle(connection, protocol, |bytes| match outbox.get() {
-                    Some(outbox) => outbox.push(bytes),
+                    Some(outbox) => {
+                        // An error has ended the connection, which is seen to below.
+                        let _ = outbox.wait_for_room();
+                        outbox.push(bytes)
+                    }
                     None => {
                         let written = write(member, bytes);
                         match &written {
@@ -399,13 +417,11 @@ impl<P: Protocol> Driven<'_, P> {
         Err(Closed::Drained)
     }
 
-    /// A drain ends the connection between two messages, and wakes it only there. Elsewhere the next
-    /// read looks whether there is one.
-    fn check_drain(&self) {
-        let busy = !self.machine.is_quiet();
-        if self.member.busy.load(Ordering::Relaxed) != busy {
-            self.member.busy.store(busy, Ordering::SeqCst);
-        }
+    /// Whether a read would not wait. During a drain, what has come is still read, and nothing is
+    /// waited for.
+    fn has_input(&self) -> bool {
+        self.member.counters.other_calls.add(1);
+        self.member.socket.has_input()
     }
 
     /// Makes the receive timeout as short as the nearest deadline asks.
@@ -416,13 +432,8 @@ impl<P: Protocol> Driven<'_, P> {
         if mem::take(&mut self.unclocked) {
             self.machine.touch(self.now);
         }
-        let left = if self.is_to_drain() {
-            // What has come is still read, and nothing else is waited for.
-            SHORTEST
-        } else {
-            let Some(deadline) = self.next_deadline() else { return Ok(()) };
-            deadline.since(self.now).max(SHORTEST)
-        };
+        let Some(deadline) = self.next_deadline() else { return Ok(()) };
+        let left = deadline.since(self.now).max(SHORTEST);
         // Nearer by less than that is not nearer: a deadline that has just moved away would else be
         // set again at every read. A timer is late by so much at most.
         let slack = |timeout: Duration| match self.timers.is_empty() {
@@ -442,6 +453,7 @@ impl<P: Protocol> Driven<'_, P> {
     }
 
     fn change_read_timeout(&mut self, timeout: Option<Duration>) -> Ended {
+        let timeout = timeout.map(|timeout| timeout.min(LONGEST_WAIT));
         self.member.counters.other_calls.add(1);
         self.member.socket.limit_reads(timeout).map_err(failed)?;
         self.read_timeout = timeout;

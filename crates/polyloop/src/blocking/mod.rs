@@ -86,8 +86,8 @@ struct Member {
     thread: Thread,
     /// A [`Phase`].
     phase: AtomicU8,
-    /// The connection is in the middle of a message, and not to be woken by a drain.
-    busy: AtomicBool,
+    /// Its thread is about to read, or reads, and is in the middle of nothing: a drain wakes it.
+    resting: AtomicBool,
 }
 
 impl Shared {
@@ -148,12 +148,14 @@ impl Member {
     /// See [`Interrupt`] for what it may not do.
     fn advance(&self, phase: Phase) {
         self.phase.fetch_max(phase as u8, Ordering::SeqCst);
-        // Paired with `drive`, which says that it is no longer busy and then looks whether it is to
-        // end: of the two stores one comes first, so that one of the two sides acts.
+        // Paired with `drive`, which says that it rests and then looks whether it is to end: of the
+        // two stores one comes first, so that one of the two sides acts. Who does not rest looks
+        // before the next read, and must not be woken from it: on Unix that ends the input, of which
+        // the rest of a message may still be to come.
         match phase {
             Phase::Running => return,
-            Phase::Draining if self.busy.load(Ordering::SeqCst) => return,
-            Phase::Draining => self.socket.wake_reader(),
+            Phase::Draining if self.resting.load(Ordering::SeqCst) => self.socket.wake_reader(),
+            Phase::Draining => {}
             Phase::Overdue | Phase::Stopped => self.socket.shut_down(),
         }
         self.thread.unpark();
@@ -341,7 +343,7 @@ impl<P: Protocol, F: Fn(&Peer) -> P> Service<F> {
             shared_writes: Counter::default(),
             thread: thread::current(),
             phase: AtomicU8::new(Phase::Running as u8),
-            busy: AtomicBool::new(false),
+            resting: AtomicBool::new(false),
         });
         let mut roster = self.shared.roster();
         let key = roster.members.insert(Arc::clone(&member));

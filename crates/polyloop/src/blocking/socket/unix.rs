@@ -56,12 +56,17 @@ impl Socket {
     /// The shutdown of the reading half discards on the BSDs and on Apple's systems what has come
     /// and was not read. If there is anything, its reader does not wait.
     pub(in crate::blocking) fn wake_reader(&self) {
-        let mut byte = [MaybeUninit::uninit()];
-        let peeked = SockRef::from(&self.0).recv_with_flags(&mut byte, libc::MSG_PEEK | AT_ONCE);
-        if peeked.is_err_and(|error| error.kind() == ErrorKind::WouldBlock) {
+        if !self.has_input() {
             // A connection that is gone needs no wake.
             let _ = self.0.shutdown(Shutdown::Read);
         }
+    }
+
+    /// Whether a `read` would not wait.
+    pub(in crate::blocking) fn has_input(&self) -> bool {
+        let mut byte = [MaybeUninit::uninit()];
+        let peeked = SockRef::from(&self.0).recv_with_flags(&mut byte, libc::MSG_PEEK | AT_ONCE);
+        !peeked.is_err_and(|error| error.kind() == ErrorKind::WouldBlock)
     }
 
     /// Ends the connection, and every call that waits.

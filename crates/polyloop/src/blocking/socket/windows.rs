@@ -105,6 +105,10 @@ impl Socket {
         self.stream.shutdown(Shutdown::Write)
     }
 
+    pub(in crate::blocking) fn has_input(&self) -> bool {
+        !self.stream.peek(&mut [0]).is_err_and(|error| error.kind() == ErrorKind::WouldBlock)
+    }
+
     pub(in crate::blocking) fn wake_reader(&self) {
         // What it is full of wakes as well.
         let _ = self.bell.send(&[0]);
