@@ -1,5 +1,7 @@
 //! Drain and stop.
 
+use std::net::UdpSocket;
+
 use polyloop::Config;
 
 use super::serve::{Echo, ANY};
@@ -44,4 +46,22 @@ pub fn a_stop_before_the_server_runs_is_not_lost(scene: &Scene) {
     let bound = scene.bind(&[ANY], Config::default(), || Echo);
     bound.handle().stop();
     bound.run().wait();
+}
+
+/// An address is free when the server has ended, whoever holds a handle, which goes on to count.
+pub fn a_handle_holds_no_address_after_the_end(scene: &Scene) {
+    let is_free = || {
+        let served = scene.serve(|| Echo);
+        let client = served.connect();
+        client.exchange(b"it runs");
+        let handle = served.handle().clone();
+        served.stop();
+        let free = UdpSocket::bind(client.socket.peer_addr().expect("the client is connected"));
+        handle.drain();
+        handle.stop();
+        assert_eq!(handle.counts().answers, 1);
+        free.is_ok()
+    };
+    // The system may have given the port to another test meanwhile, but not three times.
+    assert!((0..3).any(|_| is_free()), "the address is in use");
 }

@@ -34,6 +34,7 @@ macro_rules! with_datagram_scenarios {
                 an_idle_server_drains_at_once
                 an_idle_server_stops_at_once
                 a_stop_before_the_server_runs_is_not_lost
+                a_handle_holds_no_address_after_the_end
                 what_was_done_is_counted
                 a_datagram_costs_what_it_must
             }

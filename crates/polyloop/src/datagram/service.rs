@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::thread;
 
 use super::{answer, own, refuse, DatagramProtocol, DatagramSocket, Inbox, Outbox};
@@ -21,11 +21,14 @@ use crate::{Config, Counters, Counts, ServerHandle, Tick};
 /// `recvfrom` on every system; what comes from a socket's own address is never shown to a
 /// protocol. A drain answers what has come before it, for [`Config::drain`] at most.
 pub struct Service<S> {
+    ports: Arc<[Port<S>]>,
     shared: Arc<Shared<S>>,
 }
 
+/// What a handle keeps after the end of the server: all but the sockets.
 struct Shared<S> {
-    ports: Vec<Port<S>>,
+    /// Locked by whoever wakes threads, so that the end of the server can wait for that.
+    ports: Mutex<Weak<[Port<S>]>>,
     config: Config,
     phase: AtomicU8,
     /// Until when a drain may last, once there is one.
@@ -59,7 +62,7 @@ impl<S: DatagramSocket + Send + 'static> Service<S> {
                 format!("{} addresses need as many threads, not {threads}", sockets.len());
             return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
         }
-        let ports: Vec<_> = sockets
+        let ports: Arc<[_]> = sockets
             .into_iter()
             .map(|socket| {
                 let address = socket.local_address()?;
@@ -69,18 +72,18 @@ impl<S: DatagramSocket + Send + 'static> Service<S> {
         let mut counters = Vec::new();
         counters.resize_with(threads, Counters::default);
         let shared = Shared {
-            ports,
+            ports: Mutex::new(Arc::downgrade(&ports)),
             config,
             phase: AtomicU8::new(RUNNING),
             deadline: OnceLock::new(),
             counters,
         };
-        Ok(Service { shared: Arc::new(shared) })
+        Ok(Service { ports, shared: Arc::new(shared) })
     }
 
     /// Where it receives, with the ports that the system chose.
     pub fn addresses(&self) -> impl Iterator<Item = SocketAddr> + '_ {
-        self.shared.ports.iter().map(|port| port.address)
+        self.ports.iter().map(|port| port.address)
     }
 
     /// Makes a handle, with which any thread ends the server and sees what it counts.
@@ -90,7 +93,8 @@ impl<S: DatagramSocket + Send + 'static> Service<S> {
     }
 
     /// Serves until a [`ServerHandle`] ends it, on the calling thread and on those that it starts.
-    /// `factory` makes the protocol of each.
+    /// `factory` makes the protocol of each. When it returns, the sockets are closed, whoever holds a
+    /// handle.
     ///
     /// # Errors
     ///
@@ -100,10 +104,11 @@ impl<S: DatagramSocket + Send + 'static> Service<S> {
     ///
     /// If a protocol does, on whichever thread; the others end first.
     pub fn run<P: DatagramProtocol>(self, factory: impl Fn() -> P) -> io::Result<()> {
-        let shared = &*self.shared;
-        thread::scope(|scope| {
+        let Service { ports, shared } = self;
+        let shared = &*shared;
+        let served = thread::scope(|scope| {
             let _end = EndAll(shared);
-            let mut posts = shared.ports.iter().cycle().zip(&shared.counters);
+            let mut posts = ports.iter().cycle().zip(&shared.counters);
             let first = posts.next();
             for (port, counters) in posts {
                 let mut protocol = factory();
@@ -120,7 +125,11 @@ impl<S: DatagramSocket + Send + 'static> Service<S> {
                 shared.serve(port, counters, &mut factory());
             }
             Ok(())
-        })
+        });
+        drop(ports);
+        // Who is waking threads at this moment holds the sockets for as long.
+        drop(shared.ports());
+        served
     }
 }
 
@@ -138,8 +147,16 @@ impl<S: DatagramSocket> Drop for EndAll<'_, S> {
 impl<S: DatagramSocket> Shared<S> {
     fn end(&self, phase: u8) {
         if self.phase.fetch_max(phase, Ordering::SeqCst) < phase {
-            self.ports.iter().for_each(Port::wake);
+            let ports = self.ports();
+            if let Some(ports) = ports.upgrade() {
+                ports.iter().for_each(Port::wake);
+            }
         }
+    }
+
+    fn ports(&self) -> MutexGuard<'_, Weak<[Port<S>]>> {
+        // A panic elsewhere changes nothing here.
+        self.ports.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether what comes is still to be answered.
