@@ -91,6 +91,15 @@ pub fn a_socket_that_fails_is_given_a_rest(scene: &Scene) {
     served.stop();
 }
 
+/// However many answers found nobody, as Windows tells of each with an error: nobody waits for that.
+pub fn answers_that_found_nobody_cost_no_rest(scene: &Scene) {
+    // With a rest for each beyond the first, eight threads would rest for a minute.
+    let served = scene.serve_with(Faults::before_receiving(5_000, ErrorKind::ConnectionReset));
+    // The client's patience is shorter than that.
+    served.connect().exchange(b"is anybody there?");
+    served.stop();
+}
+
 /// A new client that sends again and again, each time a moment after the last, until it is answered;
 /// not so often that what a server has not received fills its queue.
 fn come_through(served: &Served) {

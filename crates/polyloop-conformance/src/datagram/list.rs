@@ -26,6 +26,7 @@ macro_rules! with_datagram_scenarios {
                 an_answer_that_is_refused_is_counted
                 an_error_that_is_received_ends_nothing
                 a_socket_that_fails_is_given_a_rest
+                answers_that_found_nobody_cost_no_rest
                 a_flood_holds_up_no_other_address
                 a_drain_has_a_deadline
                 a_stop_ends_a_flood

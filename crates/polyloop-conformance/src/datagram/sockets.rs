@@ -16,6 +16,9 @@ pub(super) struct Faulty<S> {
 
 /// How often a call fails, and how.
 pub(super) struct Faults {
+    /// In front of what has come,
+    before: Fault,
+    /// or in its place.
     receives: Fault,
     sends: Fault,
 }
@@ -28,12 +31,22 @@ struct Fault {
 impl Faults {
     /// The first `times` datagrams that come are lost, and an error is told instead.
     pub(super) fn receiving(times: u32, kind: io::ErrorKind) -> Faults {
-        Faults { receives: Fault::new(times, kind), sends: Fault::new(0, kind) }
+        Faults { receives: Fault::new(times, kind), ..Faults::none() }
+    }
+
+    /// The first `times` calls that receive tell an error and lose nothing.
+    pub(super) fn before_receiving(times: u32, kind: io::ErrorKind) -> Faults {
+        Faults { before: Fault::new(times, kind), ..Faults::none() }
     }
 
     /// The first `times` calls that send fail.
     pub(super) fn sending(times: u32, kind: io::ErrorKind) -> Faults {
-        Faults { receives: Fault::new(0, kind), sends: Fault::new(times, kind) }
+        Faults { sends: Fault::new(times, kind), ..Faults::none() }
+    }
+
+    fn none() -> Faults {
+        let [before, receives, sends] = [(); 3].map(|()| Fault::new(0, io::ErrorKind::Other));
+        Faults { before, receives, sends }
     }
 }
 
@@ -55,6 +68,7 @@ impl<S: DatagramSocket> DatagramSocket for Faulty<S> {
     const BATCH: usize = S::BATCH;
 
     fn receive(&self, inbox: &mut Inbox) -> io::Result<()> {
+        self.faults.before.pass()?;
         self.socket.receive(inbox)?;
         self.faults.receives.pass()
     }

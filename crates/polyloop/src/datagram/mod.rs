@@ -132,5 +132,13 @@ fn own(mut address: SocketAddr) -> SocketAddr {
 /// each come and go; one that stays would keep a processor busy.
 const FAILURES: u32 = 64;
 
+/// Whether a receive failed with news of an earlier answer, which found nobody: Windows tells so.
+///
+/// That is no failure of the socket. Each such error uses up what it tells, so they come to an end,
+/// and a peer that makes many of them must not bring the server to rest.
+fn tells_of_an_answer(error: &std::io::Error) -> bool {
+    error.kind() == std::io::ErrorKind::ConnectionReset
+}
+
 /// How long it rests then.
 const REST: std::time::Duration = std::time::Duration::from_millis(100);

@@ -7,8 +7,10 @@ use std::sync::Arc;
 
 use mio::net::UdpSocket;
 
-use super::{answer, bind, own, refuse, DatagramProtocol, DatagramSocket, Inbox, Outbox};
-use super::{FAILURES, REST};
+use super::{
+    answer, bind, own, refuse, tells_of_an_answer, DatagramProtocol, DatagramSocket, Inbox, Outbox,
+    FAILURES, REST,
+};
 use crate::handle::Control;
 use crate::{
     Backend, Config, Context, Counters, Counts, EventLoop, Handler, Interest, MioBackend,
@@ -233,6 +235,9 @@ impl<S: DatagramSocket> Port<S> {
                 Err(error) => {
                     log::debug!("{token}: no datagram but an error: {error}");
                     left -= 1;
+                    if tells_of_an_answer(&error) {
+                        continue;
+                    }
                     self.failures += 1;
                     if self.failures == FAILURES {
                         log::warn!("{token}: no datagram can be received: {error}; trying again every {REST:?}");

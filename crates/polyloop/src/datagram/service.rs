@@ -7,8 +7,10 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::thread;
 
-use super::{answer, own, refuse, DatagramProtocol, DatagramSocket, Inbox, Outbox};
-use super::{FAILURES, REST};
+use super::{
+    answer, own, refuse, tells_of_an_answer, DatagramProtocol, DatagramSocket, Inbox, Outbox,
+    FAILURES, REST,
+};
 use crate::handle::Control;
 use crate::{Config, Counters, Counts, ServerHandle, Tick};
 
@@ -191,6 +193,9 @@ impl<S: DatagramSocket> Shared<S> {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => {
                     log::debug!("{}: no datagram but an error: {error}", port.address);
+                    if tells_of_an_answer(&error) {
+                        continue;
+                    }
                     failures += 1;
                     if failures == FAILURES {
                         log::warn!(
