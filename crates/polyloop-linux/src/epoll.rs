@@ -2,7 +2,6 @@
 
 use std::io;
 use std::mem::MaybeUninit;
-use std::sync::Arc;
 use std::time::Duration;
 
 use polyloop::{
@@ -10,9 +9,11 @@ use polyloop::{
     Token, TokenMap, Trigger, Waker, LONGEST_WAIT,
 };
 use rustix::event::epoll::{self, EventData, EventFlags};
-use rustix::event::{eventfd, EventfdFlags, Timespec};
+use rustix::event::Timespec;
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
+
+use crate::wake::WakeUp;
 
 /// epoll as a [`Backend`]: the kernel keeps the set, and a wait costs time in proportion to what is
 /// ready.
@@ -40,7 +41,7 @@ pub struct EpollBackend {
     watched: Table<Watched>,
     /// What was asked of each token, to mask hang-ups and errors, which the kernel tells unasked.
     asked: TokenMap<Interest>,
-    waker: Arc<OwnedFd>,
+    wake_up: WakeUp,
 }
 
 #[derive(Debug)]
@@ -64,16 +65,10 @@ impl EpollBackend {
     /// What the system says, for instance that there are no descriptors left.
     pub fn new(trigger: Trigger) -> io::Result<EpollBackend> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-        let waker = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
-        // On an edge whatever the trigger is: each write is told once, and needs no read.
-        epoll::add(&epoll, &waker, EventData::new_u64(WAKER), EventFlags::IN | EventFlags::ET)?;
-        Ok(EpollBackend {
-            epoll,
-            trigger,
-            watched: Table::new(),
-            asked: TokenMap::new(),
-            waker: Arc::new(waker),
-        })
+        let wake_up = WakeUp::new()?;
+        // On an edge whatever the trigger is.
+        epoll::add(&epoll, &wake_up, EventData::new_u64(WAKER), EventFlags::IN | EventFlags::ET)?;
+        Ok(EpollBackend { epoll, trigger, watched: Table::new(), asked: TokenMap::new(), wake_up })
     }
 
     fn flags(&self, interest: Interest) -> EventFlags {
@@ -206,8 +201,7 @@ impl Backend for EpollBackend {
     }
 
     fn waker(&self) -> Waker {
-        let eventfd = Arc::clone(&self.waker);
-        Waker::new(move || wake(&eventfd))
+        self.wake_up.waker()
     }
 }
 
@@ -258,18 +252,6 @@ fn pick(told: EventFlags, any: EventFlags, readiness: Readiness) -> Readiness {
 fn timespec(timeout: Duration) -> Timespec {
     let timeout = timeout.min(LONGEST_WAIT);
     Timespec { tv_sec: timeout.as_secs() as _, tv_nsec: timeout.subsec_nanos() as _ }
-}
-
-fn wake(eventfd: &OwnedFd) -> io::Result<()> {
-    loop {
-        match rustix::io::write(eventfd, &1_u64.to_ne_bytes()) {
-            Ok(_) => return Ok(()),
-            Err(Errno::INTR) => {}
-            // The count is full, after 2^64 wakes that nobody read: begin anew.
-            Err(Errno::AGAIN) => drop(rustix::io::read(eventfd, &mut [0; 8])),
-            Err(error) => return Err(error.into()),
-        }
-    }
 }
 
 /// Says what to do about a source that epoll can't watch.

@@ -37,6 +37,8 @@ mod elsewhere;
 mod epoll;
 #[cfg(target_os = "linux")]
 mod uring;
+#[cfg(target_os = "linux")]
+mod wake;
 
 #[cfg(target_os = "linux")]
 pub use batch::BatchSocket;

@@ -14,8 +14,8 @@ use rustix::io::Errno;
 use super::accept::Listeners;
 use super::link::{Driven, Link, Receive, Shared, Still};
 use super::ring::{Completion, Flight, Input, MAX_INDEX};
-use super::wake::WakeUp;
 use super::Opened;
+use crate::wake::WakeUp;
 
 /// A turn that took longer is worth a warning.
 const SLOW: Duration = Duration::from_millis(100);

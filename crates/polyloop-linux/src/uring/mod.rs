@@ -22,7 +22,6 @@ mod link;
 mod ring;
 #[cfg(test)]
 mod tests;
-mod wake;
 
 use std::fmt;
 use std::fs;
@@ -40,7 +39,8 @@ use rustix::io::Errno;
 use accept::Listeners;
 use driver::Driver;
 use ring::Ring;
-use wake::WakeUp;
+
+use crate::wake::WakeUp;
 
 /// A server of stream sockets, TCP and Unix-domain: one [`Protocol`] for each connection, all on one
 /// `io_uring`.
