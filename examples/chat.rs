@@ -5,13 +5,14 @@
 //!
 //! The first line is a name, each further one is said to the room, `##` leaves. Whoever does not
 //! read costs the room nothing: what they are sent waits for them up to a limit, then they are out.
+//! Whoever says much pauses for breath, so that all who do read can keep up.
 
-use std::fmt::Write;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use clap::Parser;
-use polyloop::{Closed, Config, Connection, Handle, Peer, Protocol, Server};
+use polyloop::{Closed, Config, Connection, Handle, Peer, Protocol, Server, TimerId};
 use slab::Slab;
 
 /// Who is in the room. A protocol may run on any thread, so what connections share has a lock.
@@ -38,6 +39,8 @@ struct Chatter {
     room: Arc<Room>,
     peer: Peer,
     member: Option<Member>,
+    /// Bytes that it has said since its last breath.
+    said: usize,
 }
 
 struct Member {
@@ -47,6 +50,12 @@ struct Member {
 
 impl Chatter {
     const LONGEST_NAME: usize = 24;
+
+    /// Bytes after which it draws breath: two that come may be a hundred that go to each member.
+    const BREATH: usize = 16 * 1024;
+
+    /// How long that takes it.
+    const PAUSE: Duration = Duration::from_millis(5);
 
     /// Takes the first line as a name, the peer's address if it is empty, and enters the room.
     fn enter(&mut self, connection: &Connection<'_>, line: &str) {
@@ -69,10 +78,10 @@ impl Protocol for Chatter {
         let mut used = 0;
         // All lines of one call travel together: a message for each line and member would make
         // much of little.
-        let mut said = String::new();
+        let mut text = String::new();
         for line in input.split_inclusive(|&byte| byte == b'\n') {
-            if !line.ends_with(b"\n") {
-                break; // the rest of it is still to come
+            if !line.ends_with(b"\n") || self.said >= Self::BREATH {
+                break; // the rest of it is still to come, or it is shown again after the pause
             }
             used += line.len();
             // No control characters, which would play tricks on the others' terminals.
@@ -84,14 +93,27 @@ impl Protocol for Chatter {
             }
             match &self.member {
                 None => self.enter(connection, &line),
-                // Writing to a string can't fail.
-                Some(Member { name, .. }) => _ = writeln!(said, "{name}: {line}"),
+                Some(_) if line.is_empty() => {} // nothing said
+                Some(Member { name, .. }) => {
+                    let line = format!("{name}: {line}\n");
+                    self.said += line.len();
+                    text += &line;
+                }
             }
         }
-        if !said.is_empty() {
-            self.room.say(said);
+        if !text.is_empty() {
+            self.room.say(text);
+        }
+        if self.said >= Self::BREATH {
+            connection.pause();
+            connection.set_timer(Self::PAUSE);
         }
         used
+    }
+
+    fn timer(&mut self, connection: &mut Connection<'_>, _: TimerId) {
+        self.said = 0;
+        connection.resume();
     }
 
     /// Every way out leads here, and says why.
@@ -116,17 +138,18 @@ fn main() -> anyhow::Result<()> {
     let config = Config {
         // Silence is no reason to throw anybody out of a chat.
         idle: None,
-        // Longer lines end the connection,
-        max_input: 16 * 1024,
+        // Longer lines end the connection. There is room for all that comes with one read, 64 KiB,
+        // and waits for a breath,
+        max_input: 80 * 1024,
         // and so does falling behind by more than this.
         max_output: 1024 * 1024,
         ..Config::default()
     };
     let room = Arc::new(Room::default());
-    let server = Server::builder()
-        .listen(Arguments::parse().listen)
-        .config(config)
-        .build(move |peer| Chatter { room: Arc::clone(&room), peer: peer.clone(), member: None })?;
+    let server =
+        Server::builder().listen(Arguments::parse().listen).config(config).build(move |peer| {
+            Chatter { room: Arc::clone(&room), peer: peer.clone(), member: None, said: 0 }
+        })?;
     println!("listening on {}", server.addresses()[0]);
     Ok(server.run()?)
 }

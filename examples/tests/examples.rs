@@ -305,6 +305,44 @@ fn chat_with_a_slow_reader() {
     assert!(last > 0 && rest.next().is_none());
 }
 
+/// Those who have much to say, under names that make it fifty times as much, throw nobody out who
+/// reads; and all of it is said, that of those who say no more too.
+#[test]
+fn chat_with_big_talkers() {
+    const LINES: usize = 32 * 1024;
+    let server = Example::start("chat", &["127.0.0.1:0"]);
+    let mut ann = Chatter::enter(&server, "Ann");
+    assert_eq!(ann.hears(), "* Ann is here");
+    let name = "\u{1f600}".repeat(24);
+    let talkers = [(); 3].map(|()| {
+        let talker = Chatter::enter(&server, &name);
+        assert_eq!(ann.hears(), format!("* {name} is here"));
+        talker.stream
+    });
+    // Nothing,
+    (&talkers[0]).write_all("\n".repeat(2 * LINES).as_bytes()).unwrap();
+    // and then a bit of everything, all at once.
+    let bits = "x\n".repeat(LINES);
+    talkers.iter().for_each(|mut talker| talker.write_all(bits.as_bytes()).unwrap());
+    thread::scope(|scope| {
+        for mut talker in &talkers {
+            talker.shutdown(Shutdown::Write).unwrap();
+            scope.spawn(move || io::copy(&mut talker, &mut io::sink()));
+        }
+        let (mut lines, mut left) = (0, 0);
+        while left < talkers.len() {
+            let heard = ann.hears();
+            if heard == format!("{name}: x") {
+                lines += 1;
+            } else {
+                assert_eq!(heard, format!("* {name} has left: finished"));
+                left += 1;
+            }
+        }
+        assert_eq!(lines, talkers.len() * LINES);
+    });
+}
+
 #[test]
 fn udp_echo() {
     let server = Example::start("udp_echo", &["127.0.0.1:0"]);
