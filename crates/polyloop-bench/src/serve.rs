@@ -1,7 +1,9 @@
 //! `polyloop serve`: one server on one model.
 
+use std::io::ErrorKind;
+
 use anyhow::Context;
-use polyloop::{AcceptPolicy, Address, Config, ServerHandle};
+use polyloop::{Address, Config, ServerHandle};
 use polyloop_models::Variant;
 
 use crate::cli::Usage;
@@ -40,22 +42,22 @@ pub struct Settings {
 /// An address that cannot be listened on, a model that this system lacks, or a failure of the
 /// server itself.
 pub fn run(settings: Settings) -> anyhow::Result<()> {
-    let raised_descriptor_limit = prepare(settings.pin)?;
     let Settings { model, protocol, cost, listen, config, .. } = settings;
     let options = model.options(config);
+    let checked = match settings.transport {
+        Transport::Tcp => options.check(model.model()),
+        Transport::Udp => options.check_datagrams(model.model()),
+    };
+    checked.map_err(|error| match error.kind() {
+        ErrorKind::InvalidInput => Usage(error.to_string()).into(),
+        _ => anyhow::Error::from(error),
+    })?;
+    let raised_descriptor_limit = prepare(settings.pin)?;
     let at_once = match settings.transport {
         Transport::Tcp => model.model().connections_at_once(&options),
         Transport::Udp => None,
     };
-    if options.loops.get() == 1 && options.accept != AcceptPolicy::default() {
-        let text = format!("{model}: one loop takes every connection; say --loops 2 or more");
-        return Err(Usage(text).into());
-    }
     let server = match settings.transport {
-        Transport::Tcp if options.batches => {
-            let text = format!("{model}: batches are of datagrams, with --transport udp");
-            return Err(Usage(text).into());
-        }
         Transport::Tcp => protocol.bind(model.model(), listen, options, cost)?,
         Transport::Udp => model.model().bind_datagram(listen, options, || Echo)?,
     };

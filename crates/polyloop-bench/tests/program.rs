@@ -45,7 +45,8 @@ fn a_mistake_is_one_line_and_exit_code_2() {
     let mistakes: &[(&[&str], &str)] = &[
         (&["serve", "--model", "thread", "--loops", "2"], "--model epoll, mio or uring"),
         (&["serve", "--model", "uring", "--loops", "0"], "1..=1024"),
-        (&["serve", "--model", "mio", "--accept", "reuse-port"], "--loops 2 or more"),
+        (&["serve", "--model", "mio", "--accept", "reuse-port"], "loops=2 or more"),
+        (&["serve", "--model", "poll", "--batches"], "batches are of datagrams"),
         (
             &["serve", "--model", "poll", "--accept", "reuse-port"],
             "--accept is not for poll; it goes with --model epoll, mio or uring",

@@ -45,10 +45,9 @@ impl Model {
     ///
     /// # Errors
     ///
-    /// `Unsupported`, with the reason, if the model can't serve datagrams, or not with several
-    /// [loops](Options::loops), or this system lacks the model or has no
-    /// [batches](Options::batches); an address can't be bound; a model that blocks
-    /// has fewer threads than there are addresses, one of which would never be served.
+    /// What [`Options::check_datagrams`] says; `Unsupported`, with the reason, if this system lacks
+    /// the model or has no [batches](Options::batches); an address can't be bound; a model that
+    /// blocks has fewer threads than there are addresses, one of which would never be served.
     pub fn bind_datagram<P, F>(
         self,
         addresses: impl ToAddresses,
@@ -85,14 +84,9 @@ impl Model {
         P: DatagramProtocol + 'static,
         F: Fn() -> P + Send + 'static,
     {
-        self.serves_datagrams()?;
         let options = options.into();
-        options.check()?;
-        let Options { config, trigger, select_unlimited, threads, loops, .. } = options;
-        if loops.get() > 1 {
-            let message = format!("{self}: one loop serves datagrams, not {loops}");
-            return Err(io::Error::new(io::ErrorKind::Unsupported, message));
-        }
+        options.check_datagrams(self)?;
+        let Options { config, trigger, select_unlimited, threads, .. } = options;
         let blocks = matches!(self, Model::Iterative | Model::Pool);
         let open = |socket: net::UdpSocket| {
             socket.set_nonblocking(!blocks)?;

@@ -186,9 +186,7 @@ impl Model {
     ///
     /// An address does not resolve or can't be listened on, or the model's mechanism can't be opened:
     /// `Unsupported` if this system does not have it, or not for such an address. `InvalidInput` for
-    /// no address, or more of them than the model has threads, for more threads or loops than a
-    /// server may have ([`Options::MOST_THREADS`], [`Options::MOST_LOOPS`]), and for what
-    /// [`Config::check`] says.
+    /// no address, or more of them than the model has threads, and for what [`Options::check`] says.
     pub fn bind<P, F>(
         self,
         addresses: impl ToAddresses,
@@ -200,12 +198,12 @@ impl Model {
         F: Fn(&Peer) -> P + Send + Sync + 'static,
     {
         let options = options.into();
+        options.check(self)?;
         let Options { trigger, select_unlimited, threads, .. } = options;
         let addresses = &addresses.to_addresses()?[..];
         if addresses.is_empty() {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "no address to listen on"));
         }
-        options.check()?;
         match self {
             Model::Iterative => iterative::bind(addresses, options.config, factory),
             Model::Spin => spin::bind(addresses, options.config, factory),

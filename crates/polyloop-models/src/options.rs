@@ -9,7 +9,8 @@ use polyloop::{AcceptPolicy, Config, Trigger};
 
 use crate::{Model, Unknown};
 
-/// How a model is to serve: the limits that all share, and what only some models know.
+/// How a model is to serve: the limits that all share, and what only some models know, which the
+/// others refuse.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Options {
@@ -25,7 +26,7 @@ pub struct Options {
     /// How many loops there are, each on a thread of its own, for the models that can have several.
     /// One by default.
     pub loops: NonZeroUsize,
-    /// Which loop takes a connection.
+    /// Which of several loops takes a connection.
     pub accept: AcceptPolicy,
     /// `pool`: how many threads there are. Eight by default.
     pub threads: NonZeroUsize,
@@ -48,20 +49,82 @@ impl Options {
 }
 
 impl Options {
-    /// Refuses what no server could serve with.
-    pub(crate) fn check(&self) -> io::Result<()> {
+    /// Refuses what `model` can't serve streams with. [`Model::bind`] does so before it opens
+    /// anything.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput` for an option that the model does not know, or that means nothing beside the
+    /// others; for more than [`MOST_THREADS`](Options::MOST_THREADS) or
+    /// [`MOST_LOOPS`](Options::MOST_LOOPS); what [`Config::check`] says.
+    pub fn check(&self, model: Model) -> io::Result<()> {
+        self.check_of_any_transport(model)?;
+        if self.batches {
+            return Err(invalid(format!("{model}: batches are of datagrams, streams have none")));
+        }
+        Ok(())
+    }
+
+    /// As [`check`](Options::check), for datagrams and [`Model::bind_datagram`].
+    ///
+    /// # Errors
+    ///
+    /// As there; `Unsupported`, with the reason, if the model can't serve datagrams, or not with
+    /// several loops.
+    pub fn check_datagrams(&self, model: Model) -> io::Result<()> {
+        model.serves_datagrams()?;
+        self.check_of_any_transport(model)?;
+        if self.loops.get() > 1 {
+            let message = format!("{model}: one loop serves datagrams, not {}", self.loops);
+            return Err(io::Error::new(io::ErrorKind::Unsupported, message));
+        }
+        Ok(())
+    }
+
+    fn check_of_any_transport(&self, model: Model) -> io::Result<()> {
         let bounds = [
             ("threads", self.threads, Options::MOST_THREADS),
             ("loops", self.loops, Options::MOST_LOOPS),
         ];
         for (what, number, most) in bounds {
             if number.get() > most as usize {
-                let message = format!("{number} {what}: a server has {most} at most");
-                return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
+                return Err(invalid(format!("{number} {what}: a server has {most} at most")));
             }
+        }
+        for setting in self.settings() {
+            Options::default().set(model, &setting).map_err(invalid)?;
+        }
+        if self.loops.get() == 1 && self.accept != AcceptPolicy::default() {
+            let message = format!("{model}: one loop takes every connection; say loops=2 or more");
+            return Err(invalid(message));
         }
         self.config.check()
     }
+
+    /// What is not as by default, as [`set`](Options::set) takes it.
+    fn settings(&self) -> Vec<String> {
+        let Options { config: _, batches, trigger, select_unlimited, loops, accept, threads } =
+            self;
+        let accept = match accept {
+            AcceptPolicy::RoundRobin => "round-robin",
+            AcceptPolicy::LeastLoaded => "least-loaded",
+            AcceptPolicy::ReusePort => "reuse-port",
+        };
+        let default = Options::default();
+        let settings = [
+            (*batches, "batches".to_owned()),
+            (*trigger == Trigger::Edge, "edge".to_owned()),
+            (*select_unlimited, "unlimited".to_owned()),
+            (*loops != default.loops, format!("loops={loops}")),
+            (self.accept != default.accept, accept.to_owned()),
+            (*threads != default.threads, format!("threads={threads}")),
+        ];
+        settings.into_iter().filter_map(|(given, setting)| given.then_some(setting)).collect()
+    }
+}
+
+fn invalid(reason: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, reason)
 }
 
 impl Default for Options {
