@@ -5,6 +5,7 @@ use std::io;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::str::FromStr;
 
+use polyloop::blocking::MOST_THREADS;
 use polyloop::{AcceptPolicy, Config, Trigger};
 
 use crate::{Model, Unknown};
@@ -43,9 +44,8 @@ impl Options {
     /// The most loops that a setting may ask for: more than any machine has processors.
     pub const MOST_LOOPS: u32 = 1024;
 
-    /// The most threads that a server has. Linux lets a process have 65,530 mappings, of which a
-    /// thread takes four, and one that gets only some of them ends the process.
-    pub const MOST_THREADS: u32 = 16_000;
+    /// The most threads that a setting may ask for: as many as a [server](MOST_THREADS) has.
+    pub const MOST_THREADS: u32 = MOST_THREADS as u32;
 }
 
 impl Options {

@@ -4,16 +4,16 @@ use std::io;
 use std::sync::Arc;
 use std::thread;
 
-use polyloop::blocking::{Entrance, Service};
+use polyloop::blocking::{Entrance, Service, MOST_THREADS};
 use polyloop::{Address, Config, Peer, Protocol};
 
 use crate::blocking::Blocking;
-use crate::{BoundServer, Options};
+use crate::BoundServer;
 
 /// A server that starts a thread for each connection. The thread sits in `read`, and ends with the
 /// connection. Another accepts for each address, the calling thread for the first.
 ///
-/// When no further thread can be started, or there are [`Options::MOST_THREADS`], the connection
+/// When no further thread can be started, or there are [`MOST_THREADS`], the connection
 /// that needed it is closed, and the log says so.
 pub(crate) fn bind<P, F>(
     addresses: &[Address],
@@ -55,8 +55,8 @@ where
     F: Fn(&Peer) -> P + Send + Sync + 'static,
 {
     while let Some((stream, peer)) = service.accept(entrance) {
-        if service.connections() > Options::MOST_THREADS as usize {
-            let message = format!("a server has {} at most", Options::MOST_THREADS);
+        if service.threads() > MOST_THREADS {
+            let message = format!("a server has {MOST_THREADS} at most");
             service.give_up("thread", &io::Error::new(io::ErrorKind::OutOfMemory, message));
             continue;
         }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::outbox::Outbox;
-use super::{Member, Phase};
+use super::{Member, Phase, Shared};
 use crate::machine::{Environment, Machine, Step};
 use crate::{
     Closed, Config, Connection, Handle, Peer, Protocol, Tick, Timers, Token, LONGEST_WAIT,
@@ -50,22 +50,23 @@ const TOKEN: Token = Token::new(0, 0);
 
 /// Serves a connection until it ends.
 pub(super) fn drive<P: Protocol>(
+    shared: &Arc<Shared>,
     member: &Arc<Member>,
     peer: &Peer,
     protocol: &mut P,
-    config: &Config,
     buffers: &mut Buffers,
 ) -> Closed {
     let Buffers { input, output } = buffers;
     let outbox = OnceCell::new();
     let handle = || {
-        let outbox: &Arc<Outbox> = outbox.get_or_init(|| Outbox::new(Arc::clone(member), config));
+        let outbox: &Arc<Outbox> =
+            outbox.get_or_init(|| Outbox::new(Arc::clone(shared), Arc::clone(member)));
         Handle::new(Arc::clone(outbox) as _, TOKEN)
     };
     let now = Tick::now();
     let driven = Driven {
         member,
-        config: config.clone(),
+        config: shared.config.clone(),
         peer,
         outbox: &outbox,
         handle: &handle,

@@ -4,6 +4,8 @@ mod drive;
 mod entrance;
 mod outbox;
 mod socket;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 use std::io;
@@ -37,8 +39,15 @@ pub struct Service<F> {
     shared: Arc<Shared>,
 }
 
+/// The most threads that serve connections and write to slow readers. Linux lets a process have
+/// 65,530 mappings, of which a thread takes four, and one that gets only some of them ends the
+/// process.
+pub const MOST_THREADS: usize = 16_000;
+
 struct Shared {
     config: Config,
+    /// [`MOST_THREADS`], but in tests.
+    most_threads: usize,
     roster: Mutex<Roster>,
     /// The roster or the phase has changed.
     changed: Condvar,
@@ -49,6 +58,8 @@ struct Roster {
     members: Slab<Arc<Member>>,
     /// Connections that were accepted and have not ended, which is what the limit counts.
     taken: usize,
+    /// Threads that write to slow readers.
+    writers: usize,
     /// What connections counted that have ended, and acceptors.
     ended: Counts,
     phase: Phase,
@@ -119,6 +130,16 @@ impl Shared {
         true
     }
 
+    /// A place for a thread that writes to a slow reader; `None` if there are too many.
+    fn writer(self: &Arc<Shared>) -> Option<Writer> {
+        let mut roster = self.roster();
+        if roster.taken + roster.writers >= self.most_threads {
+            return None;
+        }
+        roster.writers += 1;
+        Some(Writer(Arc::clone(self)))
+    }
+
     /// Ends a drain that takes too long.
     fn watch_drain(&self) {
         let deadline = Tick::now().after(self.config.drain);
@@ -133,6 +154,15 @@ impl Shared {
             let waited = self.changed.wait_timeout(roster, left);
             roster = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
+    }
+}
+
+/// The place of a thread that writes to a slow reader, for as long as it lives.
+struct Writer(Arc<Shared>);
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.0.roster().writers -= 1;
     }
 }
 
@@ -206,7 +236,12 @@ impl<F> Service<F> {
         // The first is made here: a server that forks has it made once for all its children, which
         // then write to as much of it as they read.
         let roster = Roster { buffers: vec![Buffers::new()], ..Roster::default() };
-        let shared = Shared { config, roster: Mutex::new(roster), changed: Condvar::new() };
+        let shared = Shared {
+            config,
+            most_threads: MOST_THREADS,
+            roster: Mutex::new(roster),
+            changed: Condvar::new(),
+        };
         Service { factory, shared: Arc::new(shared) }
     }
 
@@ -290,6 +325,14 @@ impl<F> Service<F> {
         self.shared.roster().taken
     }
 
+    /// How many threads these need, if each has one, and those that write to slow readers: there is
+    /// room for [`MOST_THREADS`].
+    #[must_use]
+    pub fn threads(&self) -> usize {
+        let roster = self.shared.roster();
+        roster.taken + roster.writers
+    }
+
     /// Gives back the place of a connection that was accepted and can't be served, for want of a
     /// `what`: a thread, for instance.
     pub fn give_up(&self, what: &str, error: &io::Error) {
@@ -357,8 +400,7 @@ impl<P: Protocol, F: Fn(&Peer) -> P> Service<F> {
         member.counters.opened.add(1);
         log::debug!("{peer}: opened");
         let mut protocol = (self.factory)(peer);
-        let reason =
-            drive::drive(&member, peer, &mut protocol, &self.shared.config, &mut leave.buffers);
+        let reason = drive::drive(&self.shared, &member, peer, &mut protocol, &mut leave.buffers);
         log::debug!("{peer}: closed, {reason}");
         protocol.closed(reason);
         member.counters.closed.add(1);

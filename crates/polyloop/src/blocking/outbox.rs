@@ -5,9 +5,9 @@ use std::mem;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread;
 
-use super::Member;
+use super::{Member, Shared};
 use crate::handle::Remote;
-use crate::{Closed, Config, Tick, Token};
+use crate::{Closed, Tick, Token};
 
 /// What one write takes at most, of those that wait until the kernel has taken all.
 const PIECE: usize = 64 * 1024;
@@ -25,9 +25,7 @@ pub(super) struct Outbox {
     pending: Mutex<Pending>,
     /// Something was written, or the connection is to end.
     moved: Condvar,
-    high_water: usize,
-    low_water: usize,
-    max_output: usize,
+    shared: Arc<Shared>,
 }
 
 struct Pending {
@@ -70,7 +68,7 @@ impl Pending {
 }
 
 impl Outbox {
-    pub(super) fn new(member: Arc<Member>, config: &Config) -> Arc<Outbox> {
+    pub(super) fn new(shared: Arc<Shared>, member: Arc<Member>) -> Arc<Outbox> {
         Arc::new_cyclic(|myself| Outbox {
             myself: myself.clone(),
             pending: Mutex::new(Pending {
@@ -86,9 +84,7 @@ impl Outbox {
                 sent: Tick::now(),
             }),
             moved: Condvar::new(),
-            high_water: config.high_water,
-            low_water: config.low_water,
-            max_output: config.max_output,
+            shared,
         })
     }
 
@@ -125,7 +121,7 @@ impl Outbox {
         }
         if taken < bytes.len() {
             pending.bytes.extend_from_slice(&bytes[taken..]);
-            if pending.len() > self.max_output {
+            if pending.len() > self.shared.config.max_output {
                 pending.shut_down(Closed::OutputTooLong);
                 self.moved.notify_all();
             } else if !pending.flushing {
@@ -137,8 +133,20 @@ impl Outbox {
 
     fn start_flushing(&self, pending: &mut Pending, member: Arc<Member>) {
         let Some(outbox) = self.myself.upgrade() else { return };
-        let thread = thread::Builder::new().name("polyloop flush".into());
-        match thread.spawn(move || outbox.flush(&member)) {
+        let started = match self.shared.writer() {
+            Some(writer) => {
+                let thread = thread::Builder::new().name("polyloop flush".into());
+                thread.spawn(move || {
+                    outbox.flush(&member);
+                    drop(writer);
+                })
+            }
+            None => {
+                let message = format!("a server has {} at most", self.shared.most_threads);
+                Err(io::Error::new(io::ErrorKind::OutOfMemory, message))
+            }
+        };
+        match started {
             Ok(_) => pending.flushing = true,
             Err(error) => {
                 log::error!("no thread for a slow reader: {error}; it is disconnected");
@@ -208,10 +216,10 @@ impl Outbox {
 
     /// Waits, if more is queued than the high-water mark allows, for the low one.
     pub(super) fn wait_for_room(&self) -> Result<(), Closed> {
-        if self.lock().len() <= self.high_water {
+        if self.lock().len() <= self.shared.config.high_water {
             return Ok(());
         }
-        self.wait_for(self.low_water)
+        self.wait_for(self.shared.config.low_water)
     }
 
     /// Takes nothing more from others, and waits until all is written.
