@@ -5,7 +5,7 @@ use std::io;
 use std::sync::OnceLock;
 
 use nix::libc;
-use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signal::{SigSet, SigmaskHow, Signal};
 use nix::unistd::{ForkResult, Pid};
 use polyloop::blocking::Interrupt;
 use signal_hook::{consts::SIGCHLD, low_level, SigId};
@@ -23,25 +23,32 @@ static CONNECTION: OnceLock<Interrupt> = OnceLock::new();
 /// The signals of a server that forks, for as long as it runs.
 ///
 /// What a child does on a signal it inherits, so that it has nothing to set up. The parent blocks
-/// its own commands: neither it nor a child that has no connection yet is reached by them.
-pub(crate) struct Signals(Vec<SigId>);
+/// its own commands: neither it nor a child that has no connection yet is reached by them. That a
+/// child has ended it does not block, whoever started it may have: a mask outlives an `exec`.
+pub(crate) struct Signals {
+    ids: Vec<SigId>,
+    /// What the thread blocked before.
+    former: SigSet,
+}
 
 impl Signals {
     /// Calls `child_ended` in a signal handler, where it may neither allocate nor lock.
     pub(crate) fn new(child_ended: impl Fn() + Send + Sync + 'static) -> io::Result<Signals> {
-        commands().thread_block()?;
-        let mut signals = Signals(Vec::new());
+        let former = commands().thread_swap_mask(SigmaskHow::SIG_BLOCK)?;
+        let mut signals = Signals { ids: Vec::new(), former };
         // SAFETY: so the caller was told; signal-hook restores the thread's `errno`.
-        signals.0.push(unsafe { low_level::register(SIGCHLD, child_ended) }?);
+        signals.ids.push(unsafe { low_level::register(SIGCHLD, child_ended) }?);
+        SigSet::from(Signal::SIGCHLD).thread_unblock()?;
         for (signal, obey) in COMMANDS {
             let action = move || {
                 if let Some(connection) = CONNECTION.get() {
                     obey(connection);
                 }
             };
-            // SAFETY: an interrupt takes no lock and allocates nothing, and a child has one
-            // thread, whose `errno` signal-hook restores.
-            signals.0.push(unsafe { low_level::register(signal as i32, action) }?);
+            // SAFETY: on whichever thread of the child it runs (one with a slow reader has a second
+            // thread), an interrupt takes no lock and allocates nothing, and signal-hook restores
+            // that thread's `errno`.
+            signals.ids.push(unsafe { low_level::register(signal as i32, action) }?);
         }
         Ok(signals)
     }
@@ -49,11 +56,11 @@ impl Signals {
 
 impl Drop for Signals {
     fn drop(&mut self) {
-        for &id in &self.0 {
+        for &id in &self.ids {
             low_level::unregister(id);
         }
-        // It worked the other way round.
-        let _ = commands().thread_unblock();
+        // The way there worked.
+        let _ = self.former.thread_set_mask();
     }
 }
 
@@ -114,4 +121,23 @@ pub(crate) fn obey(interrupt: Interrupt) -> io::Result<()> {
     let _ = CONNECTION.set(interrupt);
     commands().thread_unblock()?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_mask_is_the_former_one_afterwards() {
+        // The mask is that of this test's thread.
+        let blocked: SigSet = [Signal::SIGCHLD, STOP].into_iter().collect();
+        blocked.thread_block().unwrap();
+        let before = SigSet::thread_get_mask().unwrap();
+        let signals = Signals::new(|| {}).unwrap();
+        let during = SigSet::thread_get_mask().unwrap();
+        assert!(!during.contains(Signal::SIGCHLD), "nobody would hear of a child that ended");
+        assert!(COMMANDS.iter().all(|&(command, _)| during.contains(command)));
+        drop(signals);
+        assert_eq!(SigSet::thread_get_mask().unwrap(), before);
+    }
 }
