@@ -7,7 +7,7 @@ use std::ops::ControlFlow;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::UnixDatagram;
 use std::panic::{self, AssertUnwindSafe};
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -28,13 +28,19 @@ use polyloop::{
 use crate::fork::{self, OnlyThread, Signals};
 use crate::BoundServer;
 
+/// Whether what is accepted has the mode of its listener, which does not block.
+const HANDS_MODE_ON: bool = cfg!(not(any(target_os = "linux", target_os = "android")));
+
 /// A server that forks for each connection: the child serves it, blocking, and ends with it.
 ///
 /// It has no thread but the one that runs it, and refuses to run beside others: a fork copies one
 /// thread, and the locks of all. So whatever else the process is to look after is called from the
 /// accept loop, as an [`Attendant`]. It reaps every child that the process has.
 ///
-/// A child counts for itself, and its counts come home when its connection ends.
+/// A child counts for itself, and its counts come home when its connection ends. Counted is what the
+/// driver and this file call for connections, `exit` as the call that closes one. What comes with
+/// some of these calls is not: what the C library does in a new process, the return from a signal's
+/// handler, locks. Nor is what a server does once, and what an attendant does.
 pub(crate) fn bind<P, F>(
     addresses: &[Address],
     config: Config,
@@ -52,8 +58,13 @@ where
     }
     let (mailbox, sender) = UnixDatagram::pair()?;
     mailbox.set_nonblocking(true)?;
-    let shared =
-        Shared { wish: AtomicU8::new(Wish::Serve as u8), counts: Mutex::default(), sender };
+    let shared = Shared {
+        wish: AtomicU8::new(Wish::Serve as u8),
+        // One that this process had before may have.
+        child_ended: AtomicBool::new(true),
+        counts: Mutex::default(),
+        sender,
+    };
     let service = Service::new(config.clone(), factory);
     let server = Server { listeners, config, service, mailbox, shared: Arc::new(shared) };
     Ok(BoundServer {
@@ -97,6 +108,8 @@ impl std::fmt::Debug for Attendant {
 struct Shared {
     /// A [`Wish`].
     wish: AtomicU8,
+    /// Since children were last waited for.
+    child_ended: AtomicBool,
     counts: Mutex<Counts>,
     /// To the accept loop: a byte that wakes it, or the counts of a child that ends.
     sender: UnixDatagram,
@@ -120,10 +133,22 @@ impl Shared {
         self.wake();
     }
 
+    /// For a signal handler.
+    fn child_ended(&self) {
+        // Before the wake, which may be read at once.
+        self.child_ended.store(true, Ordering::SeqCst);
+        self.wake();
+    }
+
     /// Wakes the accept loop; from a signal handler, too.
     fn wake(&self) {
         // A mailbox that is full wakes the loop as well.
         let _ = send(self.sender.as_raw_fd(), b"!", MsgFlags::MSG_DONTWAIT);
+    }
+
+    /// Counts what no other count is for.
+    fn called(&self, calls: usize) {
+        self.counts().other_calls += calls as u64;
     }
 
     fn counts(&self) -> MutexGuard<'_, Counts> {
@@ -160,18 +185,24 @@ impl<P: Protocol, F: Fn(&Peer) -> P> Server<F> {
         // What a thread knows of itself is made when it first asks: here, and not in each child.
         let _ = std::thread::current();
         let shared = Arc::clone(&self.shared);
-        let _signals = Signals::new(move || shared.wake())?;
+        let _signals = Signals::new(move || shared.child_ended())?;
+        let parent = Pid::this();
         let mut children = HashSet::new();
         let mut starvation = Starvation::default();
         let mut resting_until = None;
         let mut told = Wish::Serve;
         let mut overdue_at = None;
+        let mut woken = true;
         loop {
-            self.reap(&mut children);
-            // After that, since a child sends its counts before it ends; and again after mail, of
-            // which some may have told of a child that ended in between.
-            while self.take_mail()? {
-                self.reap(&mut children);
+            while woken {
+                if self.shared.child_ended.swap(false, Ordering::SeqCst) {
+                    self.reap(&mut children);
+                }
+                // After that, since a child sends its counts before it ends.
+                self.take_mail()?;
+                // The wake of one that ended in between may be gone with the mail. That of one that
+                // ends from here on is in the mailbox, or found it full: either ends the next wait.
+                woken = self.shared.child_ended.load(Ordering::SeqCst);
             }
             let wish = self.shared.wish();
             if wish > Wish::Serve {
@@ -183,12 +214,12 @@ impl<P: Protocol, F: Fn(&Peer) -> P> Server<F> {
             if wish > told {
                 told = wish;
                 overdue_at = (wish == Wish::Drain).then(|| Tick::now().after(self.config.drain));
-                tell(&children, if wish == Wish::Drain { fork::DRAIN } else { fork::STOP });
+                self.tell(&children, if wish == Wish::Drain { fork::DRAIN } else { fork::STOP });
             }
             let now = Tick::now();
             if overdue_at.is_some_and(|then| then <= now) {
                 overdue_at = None;
-                tell(&children, fork::OVERDUE);
+                self.tell(&children, fork::OVERDUE);
             }
             if resting_until.is_some_and(|then| then <= now) {
                 resting_until = None;
@@ -198,6 +229,7 @@ impl<P: Protocol, F: Fn(&Peer) -> P> Server<F> {
             let until = [overdue_at, resting_until].into_iter().flatten().min();
             let timeout = until.map(|then| then.since(now));
             let ready = self.wait(listens, attendant.as_ref(), timeout)?;
+            woken = ready.mail;
             if ready.attendant {
                 let wants_no_more = |attendant: &mut Attendant| (attendant.attend)().is_break();
                 if attendant.as_mut().is_some_and(wants_no_more) {
@@ -214,19 +246,14 @@ impl<P: Protocol, F: Fn(&Peer) -> P> Server<F> {
                     continue;
                 }
             };
-            let parent = Pid::this();
+            // To fork, and to close the connection here.
+            self.shared.called(2);
             match fork::fork(&only_thread) {
                 Ok(Some(child)) => {
                     children.insert(child);
-                    let mut counts = self.shared.counts();
-                    counts.opened += 1;
-                    // To fork, to close the connection here, and to wait for the child.
-                    counts.other_calls += 3;
+                    self.shared.counts().opened += 1;
                 }
-                Ok(None) => {
-                    drop(attendant);
-                    self.be_child(parent, stream, &peer);
-                }
+                Ok(None) => self.be_child(parent, attendant, stream, &peer),
                 Err(error) => starvation.nobody_to_serve("process", &error),
             }
         }
@@ -254,7 +281,8 @@ impl<P: Protocol, F: Fn(&Peer) -> P> Server<F> {
         });
         match nix::poll::poll(&mut watched, timeout) {
             Ok(_) => {}
-            Err(Errno::EINTR) => return Ok(Ready::default()),
+            // Most likely a child has ended, and the mailbox is no longer empty.
+            Err(Errno::EINTR) => return Ok(Ready { mail: true, ..Ready::default() }),
             Err(error) => return Err(error.into()),
         }
         let is_ready = |watched: &PollFd<'_>| watched.any().unwrap_or(true);
@@ -264,7 +292,7 @@ impl<P: Protocol, F: Fn(&Peer) -> P> Server<F> {
         let listener = (0..listeners.len())
             .map(|index| (turn + index) % listeners.len())
             .find(|&index| is_ready(&listeners[index]));
-        Ok(Ready { attendant, listener })
+        Ok(Ready { mail: is_ready(&watched[0]), attendant, listener })
     }
 
     /// Accepts a connection; `None` if it was gone.
@@ -272,8 +300,10 @@ impl<P: Protocol, F: Fn(&Peer) -> P> Server<F> {
         self.shared.counts().accepts += 1;
         match self.listeners[listener].accept() {
             Ok((stream, peer)) => {
-                // Some systems hand the listener's mode on.
-                stream.set_nonblocking(false)?;
+                if HANDS_MODE_ON {
+                    self.shared.called(1);
+                    stream.set_nonblocking(false)?;
+                }
                 Ok(Some((stream, peer)))
             }
             Err(error) if concerns_one_connection(&error) => Ok(None),
@@ -285,6 +315,7 @@ impl<P: Protocol, F: Fn(&Peer) -> P> Server<F> {
     /// Waits for every child that has ended.
     fn reap(&self, children: &mut HashSet<Pid>) {
         loop {
+            self.shared.called(1);
             match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
                 Ok(WaitStatus::StillAlive) | Err(_) => return,
                 Ok(status) => {
@@ -297,20 +328,28 @@ impl<P: Protocol, F: Fn(&Peer) -> P> Server<F> {
         }
     }
 
-    /// Takes what has come, and says whether anything has.
-    fn take_mail(&self) -> io::Result<bool> {
+    /// Tells every child.
+    fn tell(&self, children: &HashSet<Pid>, signal: Signal) {
+        self.shared.called(children.len());
+        for &child in children {
+            // It is not reaped, so that its number is nobody else's.
+            let _ = kill(child, signal);
+        }
+    }
+
+    /// Takes what has come.
+    fn take_mail(&self) -> io::Result<()> {
         let mut letter = [0; 8 * Counts::NUMBER];
-        let mut any = false;
         loop {
-            let received = self.mailbox.recv(&mut letter);
-            any |= received.is_ok();
-            match received {
+            self.shared.called(1);
+            match self.mailbox.recv(&mut letter) {
                 Ok(length) if length == letter.len() => {
                     let mut counts = self.shared.counts();
                     *counts = *counts + decode(&letter);
                 }
-                Ok(_) => {} // a wake
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(any),
+                // A wake, whose sender may have been a signal handler, which takes no lock to count.
+                Ok(_) => self.shared.called(1),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }
@@ -318,15 +357,25 @@ impl<P: Protocol, F: Fn(&Peer) -> P> Server<F> {
     }
 
     /// Serves the connection, in a process that has nothing else.
-    fn be_child(self, parent: Pid, stream: TcpStream, peer: &Peer) -> ! {
+    fn be_child(
+        self,
+        parent: Pid,
+        attendant: Option<Attendant>,
+        stream: TcpStream,
+        peer: &Peer,
+    ) -> ! {
         let Server { listeners, service, mailbox, shared, .. } = self;
-        drop((listeners, mailbox));
+        // To close what is the server's, to end with it, to obey it, and to report to it.
+        let closes = listeners.len() + 1 + usize::from(attendant.is_some());
+        let calls = closes + END_WITH_CALLS + 1 + 1;
         let served = panic::catch_unwind(AssertUnwindSafe(|| {
+            drop((listeners, mailbox, attendant));
             end_with(parent)?;
             let mut obeys = Ok(());
             service.serve_interruptibly(stream, peer, |interrupt| obeys = fork::obey(interrupt));
             // The parent has counted these.
-            let counts = Counts { opened: 0, closed: 0, ..service.handle().counts() };
+            let mut counts = Counts { opened: 0, closed: 0, ..service.handle().counts() };
+            counts.other_calls += calls as u64;
             report(&shared.sender, &encode(counts))?;
             obeys
         }));
@@ -343,15 +392,9 @@ impl<P: Protocol, F: Fn(&Peer) -> P> Server<F> {
 
 #[derive(Default)]
 struct Ready {
+    mail: bool,
     attendant: bool,
     listener: Option<usize>,
-}
-
-fn tell(children: &HashSet<Pid>, signal: Signal) {
-    for &child in children {
-        // It is not reaped, so that its number is nobody else's.
-        let _ = kill(child, signal);
-    }
 }
 
 /// A server that is killed leaves no process behind.
@@ -376,6 +419,10 @@ fn end_with(parent: Pid) -> io::Result<()> {
 fn end_with(_: Pid) -> io::Result<()> {
     Ok(())
 }
+
+/// How many calls that takes.
+const END_WITH_CALLS: usize =
+    if cfg!(any(target_os = "linux", target_os = "android")) { 2 } else { 0 };
 
 /// Sends what a child has counted to its parent, which reads when it comes to it.
 fn report(parent: &UnixDatagram, counts: &[u8]) -> io::Result<()> {

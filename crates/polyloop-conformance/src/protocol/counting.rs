@@ -45,7 +45,12 @@ pub fn a_request_costs_what_it_must(scene: &Scene) {
             assert!(counts.system_calls() >= 2 * REQUESTS, "{counts:?}");
         }
         // So does the process of a connection; the one that accepts has turns of its own.
-        Model::Process => assert_eq!(counts.reads, REQUESTS + 1, "{counts:?}"),
+        Model::Process => {
+            assert_eq!(counts.reads, REQUESTS + 1, "{counts:?}");
+            // It forks, closes here and there what is the other's, waits twice, reports, and is told
+            // and tells by mail.
+            assert!(counts.other_calls >= 13, "{counts:?}");
+        }
         // It asks again and again: how often until a request comes is the scheduler's business.
         Model::Spin => assert!(counts.system_calls() >= 2 * REQUESTS, "{counts:?}"),
         // A loop asks what is ready, and may have to read once more to see that nothing is.
@@ -67,7 +72,9 @@ pub fn a_request_costs_what_it_must(scene: &Scene) {
 pub fn deadlines_cost_nothing_a_request(scene: &Scene) {
     let counts = count(scene, Config::default());
     assert_eq!(counts.writes, REQUESTS, "{counts:?}");
-    assert!(counts.other_calls <= 10, "{counts:?}");
+    // A process takes some twenty to come and go.
+    let most = if scene.model.forks() { 40 } else { 10 };
+    assert!(counts.other_calls <= most, "{counts:?}");
     assert!(counts.interest_changes <= 10, "{counts:?}");
 }
 
