@@ -373,13 +373,13 @@ impl<P: Protocol, F: Fn(&Peer) -> P> Server<F> {
             end_with(parent)?;
             let mut obeys = Ok(());
             service.serve_interruptibly(stream, peer, |interrupt| obeys = fork::obey(interrupt));
-            // The parent has counted these.
-            let mut counts = Counts { opened: 0, closed: 0, ..service.handle().counts() };
-            counts.other_calls += calls as u64;
-            report(&shared.sender, &encode(counts))?;
             obeys
         }));
-        match served {
+        // Even if its protocol panicked. The parent has counted these.
+        let mut counts = Counts { opened: 0, closed: 0, ..service.handle().counts() };
+        counts.other_calls += calls as u64;
+        let reported = report(&shared.sender, &encode(counts));
+        match served.map(|served| served.and(reported)) {
             Ok(Ok(())) => fork::exit(0),
             Ok(Err(error)) => {
                 log::error!("{peer}: {error}");
