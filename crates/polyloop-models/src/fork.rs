@@ -74,7 +74,8 @@ fn commands() -> SigSet {
     COMMANDS.into_iter().map(|(signal, _)| signal).collect()
 }
 
-/// Proof that the process has one thread, as far as the system tells.
+/// Proof that the process has one thread, as far as the system tells; until somebody else's code is
+/// called, which may start one.
 pub(crate) struct OnlyThread(());
 
 impl OnlyThread {

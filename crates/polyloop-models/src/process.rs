@@ -89,6 +89,9 @@ impl Attendant {
     /// Calls `attend` from the accept loop whenever the standard input is readable or at its end,
     /// until it answers that it wants no more.
     ///
+    /// It starts no thread. If it has, the server stops and ends with an error, as one that is run
+    /// beside other threads does.
+    ///
     /// # Errors
     ///
     /// There is no standard input, or no descriptor left.
@@ -181,7 +184,7 @@ struct Server<F> {
 
 impl<P: Protocol, F: Fn(&Peer) -> P> Server<F> {
     fn run(mut self, mut attendant: Option<Attendant>) -> io::Result<()> {
-        let only_thread = OnlyThread::check()?;
+        let mut only_thread = OnlyThread::check()?;
         // What a thread knows of itself is made when it first asks: here, and not in each child.
         let _ = std::thread::current();
         let shared = Arc::clone(&self.shared);
@@ -193,6 +196,7 @@ impl<P: Protocol, F: Fn(&Peer) -> P> Server<F> {
         let mut told = Wish::Serve;
         let mut overdue_at = None;
         let mut woken = true;
+        let mut failed = None;
         loop {
             while woken {
                 if self.shared.child_ended.swap(false, Ordering::SeqCst) {
@@ -208,7 +212,7 @@ impl<P: Protocol, F: Fn(&Peer) -> P> Server<F> {
             if wish > Wish::Serve {
                 self.listeners.clear();
                 if children.is_empty() {
-                    return Ok(());
+                    return failed.map_or(Ok(()), Err);
                 }
             }
             if wish > told {
@@ -234,6 +238,15 @@ impl<P: Protocol, F: Fn(&Peer) -> P> Server<F> {
                 let wants_no_more = |attendant: &mut Attendant| (attendant.attend)().is_break();
                 if attendant.as_mut().is_some_and(wants_no_more) {
                     attendant = None;
+                }
+                // It may have started a thread, beside which nothing forks.
+                match OnlyThread::check() {
+                    Ok(checked) => only_thread = checked,
+                    Err(error) => {
+                        failed = Some(error);
+                        self.shared.ask(Wish::Stop);
+                        continue;
+                    }
                 }
             }
             let Some(listener) = ready.listener else { continue };

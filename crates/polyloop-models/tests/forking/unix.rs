@@ -22,6 +22,8 @@ pub(crate) fn run() {
     }
     it_ends_though_it_was_started_deaf_to_its_children();
     what_a_connection_counted_is_not_lost_in_a_panic();
+    #[cfg(target_os = "linux")] // elsewhere nobody tells
+    a_thread_that_was_started_meanwhile_ends_it();
     println!("forking: ok");
 }
 
@@ -50,6 +52,19 @@ fn what_a_connection_counted_is_not_lost_in_a_panic() {
     // One connection's panic is not the server's.
     exchange(&server.connect());
     assert!(server.end().success());
+}
+
+#[cfg(target_os = "linux")]
+fn a_thread_that_was_started_meanwhile_ends_it() {
+    let mut server = Server::start();
+    let client = server.connect();
+    exchange(&client);
+    assert_eq!(server.ask("thread"), "started");
+    // In order: the connection is stopped.
+    assert_eq!((&client).read(&mut [0]).unwrap(), 0);
+    let error = server.lines.next().unwrap().unwrap();
+    assert!(error.contains("as the only one"), "{error}");
+    assert_eq!(server.end().code(), Some(1));
 }
 
 /// Tries until it is so.
@@ -92,7 +107,7 @@ impl Server {
         stream
     }
 
-    /// Asks for one of its counts.
+    /// Asks for one of its counts, or that it start a thread.
     fn ask(&mut self, name: &str) -> String {
         writeln!(self.process.stdin.as_ref().unwrap(), "{name}").unwrap();
         self.lines.next().unwrap().unwrap()
@@ -142,6 +157,12 @@ fn serve() -> ! {
                 handle.stop();
                 return ControlFlow::Break(());
             }
+            "thread" => {
+                thread::spawn(|| loop {
+                    thread::park();
+                });
+                say("started");
+            }
             asked => {
                 let counts = handle.counts().named();
                 let (_, count) = counts.iter().find(|(name, _)| *name == asked).unwrap();
@@ -150,7 +171,10 @@ fn serve() -> ! {
         }
         ControlFlow::Continue(())
     });
-    server.run_with(attendant.unwrap()).unwrap();
+    if let Err(error) = server.run_with(attendant.unwrap()) {
+        say(&error.to_string());
+        process::exit(1);
+    }
     process::exit(0)
 }
 
