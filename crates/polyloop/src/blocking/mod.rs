@@ -198,7 +198,7 @@ impl Member {
     }
 }
 
-/// Ends one connection, from its own thread in a signal handler: it takes no lock and allocates
+/// Ends one connection, from a signal handler on whichever thread: it takes no lock and allocates
 /// nothing, but stores, shuts the socket down and unparks the thread.
 ///
 /// # Portability
