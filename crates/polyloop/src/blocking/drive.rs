@@ -64,7 +64,7 @@ pub(super) fn drive<P: Protocol>(
         Handle::new(Arc::clone(outbox) as _, TOKEN)
     };
     let now = Tick::now();
-    let driven = Driven {
+    let mut driven = Driven {
         member,
         config: shared.config.clone(),
         peer,
@@ -72,7 +72,7 @@ pub(super) fn drive<P: Protocol>(
         handle: &handle,
         machine: Machine::new(now),
         protocol,
-        output,
+        output: mem::take(output),
         timers: Timers::new(),
         now,
         read_timeout: None,
@@ -80,7 +80,9 @@ pub(super) fn drive<P: Protocol>(
         unclocked: false,
     };
     let _end = End(&outbox);
-    driven.run(input)
+    let reason = driven.run(input);
+    *output = driven.output;
+    reason
 }
 
 /// Ends what others may still send, even if a protocol panics: a handle keeps no socket open.
@@ -104,7 +106,7 @@ struct Driven<'a, P> {
     handle: &'a dyn Fn() -> Handle,
     machine: Machine,
     protocol: &'a mut P,
-    output: &'a mut Vec<u8>,
+    output: Vec<u8>,
     timers: Timers,
     now: Tick,
     /// What the socket's receive timeout is set to.
@@ -119,7 +121,7 @@ struct Driven<'a, P> {
 type Ended = Result<(), Closed>;
 
 impl<P: Protocol> Driven<'_, P> {
-    fn run(mut self, buffer: &mut [u8]) -> Closed {
+    fn run(&mut self, buffer: &mut [u8]) -> Closed {
         match self.serve(buffer) {
             Ok(never) => match never {},
             Err(reason) => reason,
@@ -219,7 +221,7 @@ impl<P: Protocol> Driven<'_, P> {
         if used == input.len() && self.machine.is_steady() && self.outbox.get().is_none() {
             let written = match self.output.is_empty() {
                 true => 0,
-                false => match write(self.member, self.output) {
+                false => match write(self.member, &self.output) {
                     Ok(written) => written,
                     Err(error) => return self.write_failed(&error),
                 },
@@ -290,7 +292,7 @@ impl<P: Protocol> Driven<'_, P> {
             machine: &mut self.machine,
             config: &self.config,
             now: self.now,
-            output: self.output,
+            output: &mut self.output,
             timers: &mut self.timers,
             token: TOKEN,
             peer: self.peer,

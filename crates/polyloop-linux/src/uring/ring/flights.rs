@@ -72,6 +72,13 @@ impl Flights {
         &carrier.bytes[carrier.taken..]
     }
 
+    /// How much that is.
+    #[inline]
+    pub(super) fn left(&self, flight: &Flight) -> usize {
+        let carrier = &self.carriers[flight.0 as usize];
+        carrier.bytes.len() - carrier.taken
+    }
+
     /// The kernel took so much more of it.
     #[inline]
     pub(super) fn take(&mut self, flight: &Flight, count: usize) {

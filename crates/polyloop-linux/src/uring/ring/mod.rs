@@ -237,7 +237,7 @@ impl Ring {
     /// How much of it the kernel did not take.
     #[inline]
     pub(super) fn left(&self, flight: &Flight) -> usize {
-        self.flights.rest(flight).len()
+        self.flights.left(flight)
     }
 
     /// Forgets what was sent, and what the kernel did not take.
