@@ -43,16 +43,16 @@ fn an_output_that_is_full_is_one_line_and_exit_code_1() {
 #[test]
 fn a_mistake_is_one_line_and_exit_code_2() {
     let mistakes: &[(&[&str], &str)] = &[
-        (&["serve", "--model", "thread", "--loops", "2"], "--model epoll, mio or uring"),
+        (&["serve", "--model", "thread", "--loops", "2"], "it goes with epoll, mio or uring"),
         (&["serve", "--model", "uring", "--loops", "0"], "1..=1024"),
         (&["serve", "--model", "mio", "--accept", "reuse-port"], "loops=2 or more"),
         (&["serve", "--model", "poll", "--batches"], "batches are of datagrams"),
         (
             &["serve", "--model", "poll", "--accept", "reuse-port"],
-            "--accept is not for poll; it goes with --model epoll, mio or uring",
+            "--accept is not for poll; it goes with epoll, mio or uring",
         ),
         (&["serve", "--model", "mio", "--accept", "nearest"], "round-robin|least-loaded"),
-        (&["serve", "--model", "mio", "--threads", "2"], "it goes with --model pool"),
+        (&["serve", "--model", "mio", "--threads", "2"], "it goes with pool"),
         (&["serve", "--model", "pool", "--threads", "0"], "'--threads <N>': 0 is not in 1.."),
         (&["serve", "--model", "pool", "--threads", "4294967295"], "1..=16000"),
         (
@@ -65,7 +65,7 @@ fn a_mistake_is_one_line_and_exit_code_2() {
         (&["serve", "--model", "epoll:both"], "level, edge"),
         (
             &["serve", "--model", "poll", "--trigger", "edge"],
-            "--trigger is not for poll; it goes with --model epoll",
+            "--trigger is not for poll; it goes with epoll",
         ),
         (&["serve", "--transport", "udp", "--idle-timeout", "1s"], "--idle-timeout is for conn"),
         (&["serve", "--transport", "udp", "--read-timeout", "1s"], "--read-timeout is for conn"),
@@ -78,7 +78,7 @@ fn a_mistake_is_one_line_and_exit_code_2() {
         (&["serve", "--listen", "nowhere"], "HOST:PORT"),
         (&["compare", "--models", "mio,kqueue"], "poll, epoll, mio"),
         (&["compare", "--models", "epoll,epoll"], "two contestants are called epoll"),
-        (&["compare", "--models", "poll", "--trigger", "edge"], "none of the models"),
+        (&["compare", "--models", "poll", "--trigger", "edge"], "it goes with epoll"),
         (&["compare", "--scenarios", "lazy"], "active, idle, short"),
         (&["load"], "--target"),
         (&["load", "--target", "127.0.0.1:1", "--active", "9", "--connections", "3"], "--active 9"),

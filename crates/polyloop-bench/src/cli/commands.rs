@@ -11,7 +11,7 @@ pub(super) fn serve(args: ServeArgs) -> anyhow::Result<()> {
     let config = args.config()?;
     let mut model = args.model;
     for (flag, setting) in args.settings.given() {
-        model.add(&setting).map_err(|_| Usage(goes_with(flag, &setting, model.model())))?;
+        model.add(&setting).map_err(|_| Usage(goes_with(flag, &setting, model.model().name())))?;
     }
     serve::run(serve::Settings {
         model,
@@ -107,8 +107,8 @@ pub(super) fn atlas(args: AtlasArgs) -> anyhow::Result<()> {
     }
 }
 
-/// Which models an option is for that `model` does not know.
-fn goes_with(flag: &str, setting: &str, model: Model) -> String {
+/// Which models an option is for that `who` does not know.
+fn goes_with(flag: &str, setting: &str, who: &str) -> String {
     let knows = |model: &&Model| Variant::from(**model).add(setting).is_ok();
     let names: Vec<_> = Model::ALL.iter().filter(knows).map(|model| model.name()).collect();
     let names = match names.split_last() {
@@ -116,7 +116,7 @@ fn goes_with(flag: &str, setting: &str, model: Model) -> String {
         Some((last, others)) => format!("{} or {last}", others.join(", ")),
         None => String::new(),
     };
-    format!("{flag} is not for {model}; it goes with --model {names}")
+    format!("{flag} is not for {who}; it goes with {names}")
 }
 
 /// The models that are named, each with what was given for all that know it.
@@ -132,7 +132,7 @@ fn models(names: Vec<String>, settings: &ModelArgs) -> Result<Vec<Variant>, Usag
     for (flag, setting) in settings.given() {
         let known = models.iter_mut().filter_map(|model| model.add(&setting).ok()).count();
         if known == 0 {
-            return Err(Usage(format!("{flag} {setting}: none of the models has such a setting")));
+            return Err(Usage(goes_with(flag, &setting, "any of these models")));
         }
     }
     Ok(models)
@@ -157,6 +157,6 @@ mod tests {
         assert_eq!(names(&["--models", "all"]).unwrap().len(), Model::ALL.len());
         let given = names(&["--models", "mio,epoll,epoll:level", "--trigger", "edge"]).unwrap();
         assert_eq!(given, ["mio", "epoll:edge", "epoll:edge:level"]);
-        assert!(names(&["--models", "mio", "--trigger", "edge"]).unwrap_err().contains("none"));
+        assert!(names(&["--models", "mio", "--trigger", "edge"]).unwrap_err().contains("any of"));
     }
 }
