@@ -29,8 +29,8 @@
 //! | [`Backend`] | everything | which tokens are ready |
 //!
 //! [`MioBackend`] is the backend of this crate; `polyloop-select` has select(2) and poll(2),
-//! `polyloop-linux` epoll. Without any, a [`blocking::Service`] drives the same protocols on threads that block, and `polyloop-models`
-//! lists all the ways there are.
+//! `polyloop-linux` epoll. Without any, a [`blocking::Service`] drives the same protocols on threads
+//! that block, and `polyloop-models` lists all the ways there are.
 //!
 //! The loop logs what it does with the [`log`] crate: connections at `debug`, and at `trace` every
 //! turn's ready set, reads, writes and changes of interest.

@@ -10,6 +10,11 @@ use super::protocols::{Gate, Gated, Lines, Stream};
 use super::serve::try_to_connect;
 use super::Scene;
 
+/// Limits within which no drain comes to its deadline.
+fn patient() -> Config {
+    Config { drain: Duration::from_secs(3600), ..Config::default() }
+}
+
 /// Sends a request and a piece of another, so that the answer to the first one says that the server
 /// knows of the second.
 fn into_the_middle(client: &mut Client) {
@@ -20,8 +25,7 @@ fn into_the_middle(client: &mut Client) {
 /// A drain ends what is idle at once, lets a message be finished, and ends when all are gone, long
 /// before its deadline. Nobody else is served.
 pub fn a_drain_lets_a_message_be_finished(scene: &Scene) {
-    let config = Config { drain: Duration::from_secs(3600), ..Config::default() };
-    let served = scene.serve_within(config, || Lines);
+    let served = scene.serve_within(patient(), || Lines);
     let mut idle = served.connect();
     idle.exchange(b"one\n");
     let mut silent = served.connect();
@@ -48,8 +52,7 @@ pub fn a_drain_lets_a_message_be_finished(scene: &Scene) {
 
 /// A drain that begins during a call lets the message be finished of which a piece came along.
 pub fn a_drain_during_a_call_lets_a_message_be_finished(scene: &Scene) {
-    let config = Config { drain: Duration::from_secs(3600), ..Config::default() };
-    let served = scene.serve_within(config, || Gated);
+    let served = scene.serve_within(patient(), || Gated);
     let mut client = served.connect();
     let gate = Gate::new();
     client.send_and_wait(&[gate.request(), b"a piece"].concat());
@@ -65,8 +68,7 @@ pub fn a_drain_during_a_call_lets_a_message_be_finished(scene: &Scene) {
 
 /// A client that asks again as soon as it is answered is in the middle of nothing in between.
 pub fn a_drain_ends_who_asks_again_and_again(scene: &Scene) {
-    let config = Config { drain: Duration::from_secs(3600), ..Config::default() };
-    let served = scene.serve_within(config, || Lines);
+    let served = scene.serve_within(patient(), || Lines);
     let mut client = served.connect();
     client.exchange(b"one\n");
     client.send_at_once(b"one\n");
@@ -81,8 +83,7 @@ pub fn a_drain_ends_who_asks_again_and_again(scene: &Scene) {
 
 /// What came before the drain is answered, whether the server has looked at it or not.
 pub fn a_drain_answers_what_has_come(scene: &Scene) {
-    let config = Config { drain: Duration::from_secs(3600), ..Config::default() };
-    let served = scene.serve_within(config, || Lines);
+    let served = scene.serve_within(patient(), || Lines);
     let mut clients: Vec<_> = (0..10).map(|_| served.connect()).collect();
     served.log().wait_until_open(10);
     for client in &mut clients {
@@ -100,8 +101,7 @@ pub fn a_drain_answers_what_has_come(scene: &Scene) {
 /// What still waits for a slow reader is flushed; then its connection has nothing more to do.
 pub fn a_drain_flushes(scene: &Scene) {
     const COUNT: usize = 6 << 20;
-    let config = Config { drain: Duration::from_secs(3600), ..Config::default() };
-    let served = scene.serve_within(config, || Stream::of(COUNT));
+    let served = scene.serve_within(patient(), || Stream::of(COUNT));
     let mut client = served.connect_with_little_room();
     client.send_and_wait(b"go");
     served.handle().drain();
@@ -114,8 +114,7 @@ pub fn a_drain_flushes(scene: &Scene) {
 /// What was sent through a handle is flushed as well.
 pub fn a_drain_flushes_what_others_sent(scene: &Scene) {
     const COUNT: usize = 6 << 20;
-    let config = Config { drain: Duration::from_secs(3600), ..Config::default() };
-    let (served, handles) = handles::serve_within(scene, config);
+    let (served, handles) = handles::serve_within(scene, patient());
     let mut client = served.connect_with_little_room();
     let handle = handles.recv().expect("a connection opens");
     handle.send(pattern(COUNT));
@@ -162,8 +161,7 @@ pub fn a_drain_ends_who_reads_nothing(scene: &Scene) {
         }
     }
 
-    let config = Config { drain: Duration::from_secs(3600), ..Config::default() };
-    let served = scene.serve_within(config, || Deaf);
+    let served = scene.serve_within(patient(), || Deaf);
     let mut paused = served.connect();
     paused.exchange(b"pause");
     let mut at_its_end = served.connect();
@@ -180,8 +178,7 @@ pub fn a_drain_ends_who_reads_nothing(scene: &Scene) {
 
 /// To drain an empty server ends it, and to drain it twice is to drain it once.
 pub fn an_empty_server_drains_at_once(scene: &Scene) {
-    let config = Config { drain: Duration::from_secs(3600), ..Config::default() };
-    let served = scene.serve_within(config, || Lines);
+    let served = scene.serve_within(patient(), || Lines);
     let mut gone = served.connect();
     gone.exchange(b"one\n");
     served.log().reason(gone.leave());
@@ -192,8 +189,7 @@ pub fn an_empty_server_drains_at_once(scene: &Scene) {
 
 /// A stop ends a drain.
 pub fn a_stop_ends_a_drain(scene: &Scene) {
-    let config = Config { drain: Duration::from_secs(3600), ..Config::default() };
-    let served = scene.serve_within(config, || Lines);
+    let served = scene.serve_within(patient(), || Lines);
     let mut in_the_middle = served.connect();
     into_the_middle(&mut in_the_middle);
     let mut idle = served.connect();

@@ -14,7 +14,8 @@ use crate::{
     Closed, Config, Connection, Handle, Peer, Protocol, Tick, Timers, Token, LONGEST_WAIT,
 };
 
-/// What a connection reads into and writes from, and the next one after it.
+/// What a connection reads into and writes from, and the next one after it: a short connection
+/// allocates neither.
 pub(super) struct Buffers {
     output: Vec<u8>,
     input: Box<[u8]>,
@@ -28,8 +29,6 @@ impl Buffers {
     const OUTPUT: usize = 512;
 
     pub(super) fn new() -> Buffers {
-        // In this order an allocator tends to put the two on one page of memory, which is one less
-        // to look up at each request of another thread or process than the last one.
         Buffers {
             output: Vec::with_capacity(Buffers::OUTPUT),
             input: vec![0; Buffers::INPUT].into(),
@@ -66,7 +65,7 @@ pub(super) fn drive<P: Protocol>(
     let now = Tick::now();
     let mut driven = Driven {
         member,
-        config: shared.config.clone(),
+        config: &shared.config,
         peer,
         outbox: &outbox,
         handle: &handle,
@@ -98,8 +97,7 @@ impl Drop for End<'_> {
 
 struct Driven<'a, P> {
     member: &'a Member,
-    /// The connection's own, beside what else each request looks at.
-    config: Config,
+    config: &'a Config,
     peer: &'a Peer,
     /// Made when the protocol makes its first handle: from then on, output has several authors.
     outbox: &'a OnceCell<Arc<Outbox>>,
@@ -290,7 +288,7 @@ impl<P: Protocol> Driven<'_, P> {
     fn tell<T>(&mut self, tell: impl FnOnce(&mut Connection<'_>, &mut P) -> T) -> T {
         let environment = Environment {
             machine: &mut self.machine,
-            config: &self.config,
+            config: self.config,
             now: self.now,
             output: &mut self.output,
             timers: &mut self.timers,
@@ -367,7 +365,7 @@ impl<P: Protocol> Driven<'_, P> {
     /// The nearest of the connection's deadlines and timers.
     fn next_deadline(&mut self) -> Option<Tick> {
         self.look_at_outbox();
-        let deadline = self.machine.deadline(&self.config).map(|(deadline, _)| deadline);
+        let deadline = self.machine.deadline(self.config).map(|(deadline, _)| deadline);
         [deadline, self.timers.next_deadline()].into_iter().flatten().min()
     }
 
@@ -380,7 +378,7 @@ impl<P: Protocol> Driven<'_, P> {
 
     fn check_deadline(&mut self) -> Ended {
         self.look_at_outbox();
-        match self.machine.deadline(&self.config) {
+        match self.machine.deadline(self.config) {
             Some((deadline, reason)) if deadline <= self.now => Err(reason),
             _ => Ok(()),
         }
