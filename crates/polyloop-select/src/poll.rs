@@ -28,7 +28,8 @@ use crate::waker::WakeUp;
 /// poll(2) can't watch devices, terminals included.
 ///
 /// WSAPoll tells a half-close whether or not it is asked for input: while a connection that waits
-/// for room only is told so, the backend looks again every ten milliseconds.
+/// for room only is told so, the backend looks again every ten milliseconds. So it does on macOS
+/// while input is there for someone who waits for an out-of-band byte only.
 ///
 /// # References
 ///
@@ -277,6 +278,10 @@ fn asked(interest: Interest) -> PollFlags {
     }
     if interest.is_priority() {
         flags |= PRIORITY;
+        if cfg!(target_vendor = "apple") {
+            // Input that was not asked for would make that call deaf to the byte behind it.
+            flags |= PollFlags::IN;
+        }
     }
     flags
 }
