@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::mailbox::{Mailbox, Sender};
-use crate::{Backend, Context, Counters, Events, Readiness, Tick, TimerId, Token};
+use crate::stopwatch::Stopwatch;
+use crate::{Backend, Context, Counters, Events, Readiness, TimerId, Token};
 
 /// What a loop calls: the low-level interface, for proxies, UDP servers, pipes and anything else
 /// that is not one [`Protocol`](crate::Protocol) on one stream.
@@ -46,6 +47,7 @@ pub trait Handler<B: Backend> {
 pub struct EventLoop<B, M> {
     context: Context<B>,
     events: Events,
+    stopwatch: Stopwatch,
     mailbox: Mailbox<M>,
     inbox: Vec<M>,
     in_hand: Vec<Token>,
@@ -56,9 +58,6 @@ impl<B: Backend, M: Send + 'static> EventLoop<B, M> {
     /// How many events a turn takes at most.
     const EVENTS: usize = 1024;
 
-    /// A turn whose handlers took longer is worth a warning.
-    const SLOW: Duration = Duration::from_millis(100);
-
     /// Makes a loop that waits with `backend`.
     #[must_use]
     pub fn new(backend: B) -> EventLoop<B, M> {
@@ -66,6 +65,7 @@ impl<B: Backend, M: Send + 'static> EventLoop<B, M> {
         EventLoop {
             context: Context::new(backend),
             events: Events::with_capacity(EventLoop::<B, M>::EVENTS),
+            stopwatch: Stopwatch::default(),
             mailbox,
             inbox: Vec::new(),
             in_hand: Vec::new(),
@@ -97,6 +97,7 @@ impl<B: Backend, M: Send + 'static> EventLoop<B, M> {
     /// What the backend's `poll` says.
     pub fn run<H: Handler<B, Message = M>>(&mut self, handler: &mut H) -> io::Result<()> {
         self.context.stopped = false;
+        self.stopwatch.rest();
         while !self.context.stopped {
             self.turn(handler, None)?;
         }
@@ -104,6 +105,8 @@ impl<B: Backend, M: Send + 'static> EventLoop<B, M> {
     }
 
     /// Turns once, and waits for `limit` at most if there is nothing to do.
+    ///
+    /// What passes between two calls is counted as handling: nobody is served meanwhile.
     ///
     /// # Errors
     ///
@@ -159,15 +162,8 @@ impl<B: Backend, M: Send + 'static> EventLoop<B, M> {
 
     fn wait(&mut self, limit: Option<Duration>) -> io::Result<()> {
         let context = &mut self.context;
-        let began = Tick::now();
-        // What came before the first `poll` was no handler's time: a loop may be built long before it
-        // runs.
-        let handling = match context.counters().turns.get() {
-            0 => Duration::ZERO,
-            _ => began.since(context.now),
-        };
-        context.counters().handling_ns.add(nanos(handling));
-        if handling > Self::SLOW {
+        let (began, slow) = self.stopwatch.wait(context.counters());
+        if let Some(handling) = slow {
             match self.events.iter().next() {
                 Some(event) => log::warn!(
                     "the loop stood still for {handling:.0?} in a turn with {} events, first {}",
@@ -196,14 +192,12 @@ impl<B: Backend, M: Send + 'static> EventLoop<B, M> {
         self.mailbox.awake();
         told?;
 
-        context.now = Tick::now();
+        context.now = self.stopwatch.handle(began, &context.sources.counters);
         let counters = &context.sources.counters;
-        counters.turns.add(1);
         let further_calls = context.backend.further_calls();
         if further_calls > 0 {
             counters.other_calls.add(further_calls);
         }
-        counters.waiting_ns.add(nanos(context.now.since(began)));
         counters.events.add(self.events.len() as u64);
         counters.empty_polls.add(u64::from(self.events.is_empty()));
         if log::log_enabled!(log::Level::Trace) {
@@ -215,32 +209,34 @@ impl<B: Backend, M: Send + 'static> EventLoop<B, M> {
     }
 }
 
-fn nanos(duration: Duration) -> u64 {
-    duration.as_nanos() as u64
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::MioBackend;
+    use crate::{MioBackend, Tick};
 
-    struct Idle;
+    /// Stops the loop at its first timer.
+    struct Once;
 
-    impl Handler<MioBackend> for Idle {
+    impl Handler<MioBackend> for Once {
         type Message = ();
 
         fn ready(&mut self, _: &mut Context<MioBackend>, _: Token, _: Readiness) {}
+
+        fn timer(&mut self, context: &mut Context<MioBackend>, _: Token, _: TimerId) {
+            context.stop();
+        }
     }
 
     #[test]
-    fn the_time_before_the_first_turn_is_not_a_handlers() {
+    fn the_time_between_two_runs_is_not_a_handlers() {
         let mut event_loop = EventLoop::new(MioBackend::new().unwrap());
-        event_loop.turn(&mut Idle, Some(Duration::ZERO)).unwrap();
+        for _ in 0..2 {
+            let before = Tick::now();
+            while Tick::now() == before {}
+            event_loop.context().set_timer(Duration::ZERO, Token::new(0, 0));
+            event_loop.run(&mut Once).unwrap();
+        }
         let counts = event_loop.counters().snapshot();
-        assert_eq!((counts.turns, counts.handling_ns), (1, 0), "{counts:?}");
-        let before = Tick::now();
-        while Tick::now() == before {}
-        event_loop.turn(&mut Idle, Some(Duration::ZERO)).unwrap();
-        assert!(event_loop.counters().handling_ns.get() > 0);
+        assert_eq!((counts.turns, counts.handling_ns), (2, 0), "{counts:?}");
     }
 }

@@ -57,6 +57,7 @@ mod server;
 mod source;
 mod sources;
 mod starvation;
+mod stopwatch;
 mod table;
 mod timers;
 mod token;
@@ -88,9 +89,10 @@ pub use token_map::TokenMap;
 /// What a model is made of: for those who write another way to serve a [`Protocol`].
 pub mod driver {
     pub use crate::handle::{Control, Remote};
-    pub use crate::machine::{Environment, Machine, Step};
+    pub use crate::machine::{Ended, Environment, Machine, Step};
     pub use crate::mailbox::Mailbox;
     pub use crate::server::{Message, Place, Remotes, Run, Seat};
     pub use crate::starvation::Starvation;
+    pub use crate::stopwatch::Stopwatch;
     pub use crate::watchdog::Watchdog;
 }

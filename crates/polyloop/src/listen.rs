@@ -157,7 +157,9 @@ pub(crate) fn refused(address: &Address, error: &io::Error) -> io::Error {
             "; choose a directory that you may write to"
         }
         (io::ErrorKind::NotFound, _) => "; make the directory first",
-        (io::ErrorKind::InvalidInput, Address::Unix(_)) => "; choose a shorter path",
+        (io::ErrorKind::InvalidInput, Address::Unix(path)) if !path.as_os_str().is_empty() => {
+            "; choose a shorter path"
+        }
         (io::ErrorKind::AddrNotAvailable, _) => "; this machine does not have that address",
         _ => "",
     };
@@ -186,6 +188,11 @@ fn open_unix(path: &Path, backlog: u32) -> io::Result<Listener> {
     if cfg!(not(unix)) {
         let message = "Unix-domain sockets: Unix only";
         return Err(io::Error::new(io::ErrorKind::Unsupported, message));
+    }
+    if path.as_os_str().is_empty() {
+        // Linux would make up a name that nobody knows.
+        let message = "a path is missing, as in unix:/tmp/echo.sock";
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
     }
     let address = SockAddr::unix(path)?;
     remove_abandoned(path, &address)?;

@@ -1,7 +1,7 @@
 //! The one timer that watches over all deadlines of a connection.
 
-use crate::machine::Machine;
-use crate::{Closed, Config, Tick, TimerId, Timers, Token};
+use crate::machine::{Ended, Machine};
+use crate::{Config, Tick, TimerId, Timers, Token};
 
 /// The timer of a connection's deadlines.
 ///
@@ -38,7 +38,7 @@ impl Watchdog {
         now: Tick,
         timers: &mut Timers,
         token: Token,
-    ) -> Result<(), Closed> {
+    ) -> Ended {
         let Some((deadline, reason)) = machine.deadline(config) else { return Ok(()) };
         if deadline >= self.due {
             return Ok(());

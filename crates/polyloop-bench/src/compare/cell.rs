@@ -219,7 +219,7 @@ pub fn measure(
         load: *report,
         used: end.usage.since(&start.usage),
         loops: iter::zip(&end.counted.loops, &idle.counted.loops)
-            .map(|(end, idle)| end - idle)
+            .map(|(end, idle)| end.saturating_sub(*idle))
             .collect(),
         counted: (end.counted.counters)
             .zip(start.counted.counters)

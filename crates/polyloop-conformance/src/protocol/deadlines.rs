@@ -179,7 +179,31 @@ pub fn a_peer_that_takes_nothing_is_not_waited_for(scene: &Scene) {
 
 /// Without deadlines nothing ends a silent connection, and nothing turns.
 pub fn without_deadlines_silence_costs_nothing(scene: &Scene) {
-    let served = scene.serve_within(unlimited(), || Lines);
+    silence_costs_nothing(scene, || Lines);
+}
+
+/// As long a time as there is can be waited for without turning.
+pub fn a_timer_that_is_never_due_costs_nothing(scene: &Scene) {
+    struct Patient(Lines);
+
+    impl Protocol for Patient {
+        fn opened(&mut self, connection: &mut Connection<'_>) {
+            connection.set_timer(Duration::MAX);
+        }
+
+        fn received(&mut self, connection: &mut Connection<'_>, input: &[u8]) -> usize {
+            self.0.received(connection, input)
+        }
+    }
+
+    silence_costs_nothing(scene, || Patient(Lines));
+}
+
+fn silence_costs_nothing<P: Protocol + 'static>(
+    scene: &Scene,
+    make: impl Fn() -> P + Send + Sync + 'static,
+) {
+    let served = scene.serve_within(unlimited(), make);
     let mut client = served.connect();
     client.exchange(b"one\n");
     client.exchange(b"two\n");

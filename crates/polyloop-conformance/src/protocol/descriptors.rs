@@ -45,7 +45,10 @@ const ROOM: usize = 10;
 fn run_out(scene: &Scene) {
     log::set_logger(&WARNINGS).expect("nobody else logs here");
     log::set_max_level(LevelFilter::Warn);
-    let bound = scene.bind(Config::default(), || Echo);
+    // The place that is given back when there is no descriptor is the last one under the limit, for
+    // which others wait.
+    let config = Config { max_connections: Some(ROOM + 1), ..Config::default() };
+    let bound = scene.bind(config, || Echo);
     let mut clients: Vec<_> = (0..CLIENTS).map(|_| bound.connect()).collect();
     // They wait in the backlog; from here on there is room for some of them.
     leave_room_for(ROOM);

@@ -78,6 +78,7 @@ macro_rules! with_protocol_scenarios {
                 a_pause_is_not_a_message_unfinished
                 a_peer_that_takes_nothing_is_not_waited_for
                 without_deadlines_silence_costs_nothing
+                a_timer_that_is_never_due_costs_nothing
 
                 input_that_is_too_long_is_refused
                 connections_past_the_limit_wait

@@ -7,18 +7,15 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
 
-use polyloop::driver::{Environment, Machine, Mailbox, Message, Remotes};
+use polyloop::driver::{Ended, Environment, Machine, Mailbox, Message, Remotes, Stopwatch};
 use polyloop::{Closed, Config, Counters, Peer, Protocol, Tick, TimerId, Timers, Token, TokenMap};
 use rustix::io::Errno;
 
 use super::accept::Listeners;
-use super::link::{Driven, Link, Receive, Shared, Still};
+use super::link::{Driven, Link, Receive, Shared};
 use super::ring::{Completion, Flight, Input, MAX_INDEX};
 use super::Opened;
 use crate::wake::WakeUp;
-
-/// A turn that took longer is worth a warning.
-const SLOW: Duration = Duration::from_millis(100);
 
 /// All that a server holds.
 pub(super) struct Driver<F, P> {
@@ -32,6 +29,7 @@ pub(super) struct Driver<F, P> {
     factory: F,
     remotes: Arc<Remotes>,
     pub(super) counters: Arc<Counters>,
+    stopwatch: Stopwatch,
     mailbox: Mailbox<Message>,
     inbox: Vec<Message>,
     in_hand: Vec<Token>,
@@ -76,6 +74,7 @@ impl<F, P> Driver<F, P> {
             factory,
             counters: Arc::clone(remotes.counters()),
             remotes,
+            stopwatch: Stopwatch::default(),
             mailbox,
             inbox: Vec::new(),
             in_hand: Vec::new(),
@@ -147,14 +146,9 @@ impl<P: Protocol, F: Fn(&Peer) -> P> Driver<F, P> {
     }
 
     fn wait(&mut self) -> io::Result<()> {
-        let began = Tick::now();
-        // Before the first turn nothing was handled.
-        if self.counters.turns.get() > 0 {
-            let handling = began.since(self.shared.now);
-            self.counters.handling_ns.add(nanos(handling));
-            if handling > SLOW {
-                log::warn!("the loop stood still for {handling:.0?} while it handled one turn");
-            }
+        let (began, slow) = self.stopwatch.wait(&self.counters);
+        if let Some(handling) = slow {
+            log::warn!("the loop stood still for {handling:.0?} while it handled one turn");
         }
 
         let deadline = self.shared.timers.next_deadline();
@@ -168,10 +162,8 @@ impl<P: Protocol, F: Fn(&Peer) -> P> Driver<F, P> {
         self.mailbox.awake();
         let calls = entered?;
 
-        self.shared.now = Tick::now();
-        self.counters.turns.add(1);
+        self.shared.now = self.stopwatch.handle(began, &self.counters);
         self.counters.other_calls.add(calls - 1);
-        self.counters.waiting_ns.add(nanos(self.shared.now.since(began)));
         Ok(())
     }
 
@@ -305,7 +297,7 @@ impl<P: Protocol, F: Fn(&Peer) -> P> Driver<F, P> {
 
     /// Calls `drive` with the connection `token` and what its machine needs, and closes the
     /// connection if that was its end.
-    fn drive(&mut self, token: Token, drive: impl FnOnce(&mut Driven<'_, P>) -> Still) {
+    fn drive(&mut self, token: Token, drive: impl FnOnce(&mut Driven<'_, P>) -> Ended) {
         let Some(Entry::Open(link)) = self.entries.get_mut(token) else { return };
         link.steady = false;
         let remotes = &self.remotes;
@@ -317,7 +309,7 @@ impl<P: Protocol, F: Fn(&Peer) -> P> Driver<F, P> {
             counters: &self.counters,
             handle: &|| remotes.handle(token),
         };
-        if let Still::Ended(reason) = drive(&mut driven) {
+        if let Err(reason) = drive(&mut driven) {
             self.shared.output.clear();
             self.close(token, reason);
         }
@@ -463,8 +455,4 @@ impl<P: Protocol, F: Fn(&Peer) -> P> Driver<F, P> {
             driven.settle()
         });
     }
-}
-
-fn nanos(duration: Duration) -> u64 {
-    duration.as_nanos() as u64
 }

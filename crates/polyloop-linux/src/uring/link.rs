@@ -3,7 +3,7 @@
 use std::net::{Shutdown, TcpStream};
 use std::os::fd::AsFd;
 
-use polyloop::driver::{Environment, Machine, Step, Watchdog};
+use polyloop::driver::{Ended, Environment, Machine, Step, Watchdog};
 use polyloop::{Closed, Config, Connection, Counters, Handle, Peer, Protocol, Tick, Timers, Token};
 use rustix::io::Errno;
 
@@ -63,13 +63,6 @@ pub(super) struct Shared {
     pub(super) draining: bool,
 }
 
-/// Whether a connection is still there.
-#[derive(PartialEq, Eq)]
-pub(super) enum Still {
-    Open,
-    Ended(Closed),
-}
-
 /// A connection and what is lent to it while it is driven.
 pub(super) struct Driven<'a, P> {
     pub(super) shared: &'a mut Shared,
@@ -119,7 +112,7 @@ impl<P: Protocol> Driven<'_, P> {
     }
 
     /// The kernel has received something, the end, or nothing.
-    pub(super) fn received(&mut self, input: Result<Option<Input>, Errno>, more: bool) -> Still {
+    pub(super) fn received(&mut self, input: Result<Option<Input>, Errno>, more: bool) -> Ended {
         if !more {
             self.link.receive = Receive::Not;
         }
@@ -142,39 +135,35 @@ impl<P: Protocol> Driven<'_, P> {
             // There is nothing to receive at the moment.
             Err(Errno::AGAIN) => {
                 if self.shared.draining && self.link.machine.is_quiet() {
-                    return Still::Ended(Closed::Drained);
+                    return Err(Closed::Drained);
                 }
             }
-            end if wanted => {
-                if let Still::Ended(reason) = self.end(end.map(drop)) {
-                    return Still::Ended(reason);
-                }
-            }
+            end if wanted => self.end(end.map(drop))?,
             end => self.link.unwanted.get_or_insert_with(Box::default).end = Some(end.map(drop)),
         }
         self.settle()
     }
 
-    fn end(&mut self, end: Result<(), Errno>) -> Still {
+    fn end(&mut self, end: Result<(), Errno>) -> Ended {
         match end {
             Ok(()) => {
                 self.tell(|connection, protocol, _| Machine::ended(connection, protocol));
-                Still::Open
+                Ok(())
             }
-            Err(error) => Still::Ended(Closed::from_error(&error.into())),
+            Err(error) => Err(Closed::from_error(&error.into())),
         }
     }
 
     /// A steady connection was shown all of an `input` of which its protocol `used` not all, or has
     /// output while some is still on its way, or was asked for more than an answer.
-    pub(super) fn keep(&mut self, input: Input, used: usize) -> Still {
+    pub(super) fn keep(&mut self, input: Input, used: usize) -> Ended {
         self.tell(|connection, _, ring| Machine::keep(connection, ring.bytes(&input), used));
         self.shared.ring.give_back(input);
         self.settle()
     }
 
     /// The connection has more to do.
-    pub(super) fn go_on(&mut self) -> Still {
+    pub(super) fn go_on(&mut self) -> Ended {
         self.link.reposted = false;
         if self.link.machine.interest().is_readable() {
             if let Some(mut unwanted) = self.link.unwanted.take() {
@@ -195,8 +184,8 @@ impl<P: Protocol> Driven<'_, P> {
                     if !self.link.machine.interest().is_readable() {
                         let end = Some(end);
                         self.link.unwanted = Some(Box::new(Unwanted { end, ..Default::default() }));
-                    } else if let Still::Ended(reason) = self.end(end) {
-                        return Still::Ended(reason);
+                    } else {
+                        self.end(end)?;
                     }
                 }
             }
@@ -213,17 +202,17 @@ impl<P: Protocol> Driven<'_, P> {
     }
 
     /// The kernel has taken as much as it did of what was sent.
-    pub(super) fn landed(&mut self, flight: Flight, taken: Result<usize, Errno>) -> Still {
+    pub(super) fn landed(&mut self, flight: Flight, taken: Result<usize, Errno>) -> Ended {
         let whole = self.shared.ring.left(&flight) == 0;
         log::trace!("{}: wrote {taken:?} bytes", self.token);
         match taken {
             Ok(0) if !whole => {
                 self.release(flight);
-                return Still::Ended(Closed::Failed(std::io::ErrorKind::WriteZero));
+                return Err(Closed::Failed(std::io::ErrorKind::WriteZero));
             }
             Err(error) if error != Errno::INTR && error != Errno::AGAIN => {
                 self.release(flight);
-                return Still::Ended(Closed::from_error(&error.into()));
+                return Err(Closed::from_error(&error.into()));
             }
             _ => {}
         }
@@ -245,7 +234,7 @@ impl<P: Protocol> Driven<'_, P> {
     }
 
     /// Sends what waits, and asks the kernel for what the machine now wants.
-    pub(super) fn settle(&mut self) -> Still {
+    pub(super) fn settle(&mut self) -> Ended {
         let Shared { ring, timers, output, now, .. } = &mut *self.shared;
         let Link { machine, protocol, peer, stream, flight, .. } = &mut *self.link;
         let environment = Environment {
@@ -269,14 +258,12 @@ impl<P: Protocol> Driven<'_, P> {
                 // An error is that of a connection that is gone, which the receive tells.
                 let _ = self.link.stream.shutdown(Shutdown::Write);
                 if let Step::Close(reason) = self.link.machine.step() {
-                    return Still::Ended(reason);
+                    return Err(reason);
                 }
             }
-            Step::Close(reason) => return Still::Ended(reason),
+            Step::Close(reason) => return Err(reason),
         }
-        if let Still::Ended(reason) = self.receive() {
-            return Still::Ended(reason);
-        }
+        self.receive()?;
         // The steady path has no time for the log.
         let traced = log::log_enabled!(log::Level::Trace);
         self.link.steady = self.link.machine.is_steady()
@@ -287,12 +274,12 @@ impl<P: Protocol> Driven<'_, P> {
     }
 
     /// Begins to receive, or stops it, as the machine wants.
-    fn receive(&mut self) -> Still {
+    fn receive(&mut self) -> Ended {
         let wanted = self.link.machine.interest().is_readable();
         // Between two messages of a drain, only what has come is still read.
         let parting = self.shared.draining && self.link.machine.is_quiet();
         if parting && !wanted {
-            return Still::Ended(Closed::Drained);
+            return Err(Closed::Drained);
         }
         match self.link.receive {
             // What was received before comes first.
@@ -311,16 +298,13 @@ impl<P: Protocol> Driven<'_, P> {
             }
             _ => {}
         }
-        Still::Open
+        Ok(())
     }
 
     /// Sees to it that the watchdog is set, and that no deadline is past.
-    pub(super) fn watch(&mut self) -> Still {
+    pub(super) fn watch(&mut self) -> Ended {
         let Shared { timers, now, .. } = &mut *self.shared;
         let Link { machine, watchdog, .. } = &mut *self.link;
-        match watchdog.watch(machine, self.config, *now, timers, self.token) {
-            Ok(()) => Still::Open,
-            Err(reason) => Still::Ended(reason),
-        }
+        watchdog.watch(machine, self.config, *now, timers, self.token)
     }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::outbox::Outbox;
 use super::{Member, Phase, Shared};
-use crate::machine::{Environment, Machine, Step};
+use crate::machine::{Ended, Environment, Machine, Step};
 use crate::{
     Closed, Config, Connection, Handle, Peer, Protocol, Tick, Timers, Token, LONGEST_WAIT,
 };
@@ -114,9 +114,6 @@ struct Driven<'a, P> {
     /// Requests were answered since the clock was read.
     unclocked: bool,
 }
-
-/// The connection ends for this reason.
-type Ended = Result<(), Closed>;
 
 impl<P: Protocol> Driven<'_, P> {
     fn run(&mut self, buffer: &mut [u8]) -> Closed {

@@ -1,11 +1,12 @@
 //! Where threads sleep in `accept`, and how they are woken.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr};
+use std::net::Shutdown;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use socket2::{Domain, SockAddr, SockRef, Socket, Type};
 
+use crate::address::reachable;
 use crate::{Address, Listener};
 
 /// Whether the shutdown of a listening socket ends every `accept` on it. POSIX knows no such thing;
@@ -86,7 +87,7 @@ impl Entrance {
         let bell = door.bell.take().map_or_else(|| bell(&self.address), Ok)?;
         // A backlog that is full keeps nobody asleep: there is no need to wait for a place in it.
         bell.set_nonblocking(true)?;
-        let _ = bell.connect(&reachable(&self.address)?);
+        let _ = bell.connect(&door_of(&self.address)?);
         door.bell = Some(bell);
         Ok(())
     }
@@ -98,16 +99,9 @@ fn bell(address: &Address) -> io::Result<Socket> {
 }
 
 /// What to connect to, of an address that is listened on.
-fn reachable(address: &Address) -> io::Result<SockAddr> {
+fn door_of(address: &Address) -> io::Result<SockAddr> {
     match address {
-        Address::Ip(address) if address.ip().is_unspecified() => {
-            let this_machine = match address.ip() {
-                IpAddr::V4(_) => IpAddr::from(Ipv4Addr::LOCALHOST),
-                IpAddr::V6(_) => IpAddr::from(Ipv6Addr::LOCALHOST),
-            };
-            Ok(SocketAddr::from((this_machine, address.port())).into())
-        }
-        Address::Ip(address) => Ok((*address).into()),
+        Address::Ip(address) => Ok(reachable(*address).into()),
         Address::Unix(path) => SockAddr::unix(path),
     }
 }

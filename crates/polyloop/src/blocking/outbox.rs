@@ -7,6 +7,7 @@ use std::thread;
 
 use super::{Member, Shared};
 use crate::handle::Remote;
+use crate::machine::Ended;
 use crate::{Closed, Tick, Token};
 
 /// What one write takes at most, of those that wait until the kernel has taken all.
@@ -205,7 +206,7 @@ impl Outbox {
     }
 
     /// Whether the connection is to end for what happened here.
-    pub(super) fn check(&self) -> Result<(), Closed> {
+    pub(super) fn check(&self) -> Ended {
         let pending = self.lock();
         match pending.broken {
             Some(reason) => Err(reason),
@@ -215,7 +216,7 @@ impl Outbox {
     }
 
     /// Waits, if more is queued than the high-water mark allows, for the low one.
-    pub(super) fn wait_for_room(&self) -> Result<(), Closed> {
+    pub(super) fn wait_for_room(&self) -> Ended {
         if self.lock().len() <= self.shared.config.high_water {
             return Ok(());
         }
@@ -223,7 +224,7 @@ impl Outbox {
     }
 
     /// Takes nothing more from others, and waits until all is written.
-    pub(super) fn finish(&self) -> Result<(), Closed> {
+    pub(super) fn finish(&self) -> Ended {
         self.lock().finished = true;
         self.wait_for(0)
     }
@@ -253,7 +254,7 @@ impl Outbox {
         self.moved.notify_all();
     }
 
-    fn wait_for(&self, most: usize) -> Result<(), Closed> {
+    fn wait_for(&self, most: usize) -> Ended {
         let mut pending = self.lock();
         while pending.len() > most {
             if let Some(reason) = pending.broken {

@@ -5,7 +5,7 @@ mod server;
 mod service;
 mod socket;
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 
 use crate::Counters;
 
@@ -42,7 +42,9 @@ pub use socket::{bind, DatagramSocket};
 pub trait DatagramProtocol: Send {
     /// A whole datagram has come, possibly one of no bytes. What `reply` is given goes back to
     /// where it came from; a reply that is not used is no answer. What comes from the socket's own
-    /// address is not shown, which ends an echo to oneself.
+    /// address, or from loopback and its port where it is bound to every address, is not shown,
+    /// which ends an echo to oneself. From another address of this machine, which only who may
+    /// forge it sends, it is shown.
     fn received(&mut self, from: SocketAddr, datagram: &[u8], reply: Reply<'_>);
 
     /// A datagram has come that is longer than [`Config::max_datagram`](crate::Config). Its
@@ -115,17 +117,6 @@ fn refuse(outbox: &mut Outbox, error: &std::io::Error, counters: &Counters) {
     }
     counters.unsent.add(1);
     outbox.advance(1);
-}
-
-/// From where a socket that is bound to `address` sends to itself, and where it reaches itself.
-fn own(mut address: SocketAddr) -> SocketAddr {
-    if address.ip().is_unspecified() {
-        address.set_ip(match address.ip() {
-            IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
-            IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
-        });
-    }
-    address
 }
 
 /// Receives that fail one after the other before a socket rests: errors that concern one datagram

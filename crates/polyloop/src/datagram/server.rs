@@ -8,9 +8,10 @@ use std::sync::Arc;
 use mio::net::UdpSocket;
 
 use super::{
-    answer, bind, own, refuse, tells_of_an_answer, DatagramProtocol, DatagramSocket, Inbox, Outbox,
+    answer, bind, refuse, tells_of_an_answer, DatagramProtocol, DatagramSocket, Inbox, Outbox,
     FAILURES, REST,
 };
+use crate::address::reachable;
 use crate::handle::Control;
 use crate::{
     Backend, Config, Context, Counters, Counts, EventLoop, Handler, Interest, MioBackend,
@@ -83,7 +84,8 @@ impl<B: Backend, S: DatagramSocket + Source, P: DatagramProtocol> DatagramServer
         for mut socket in sockets {
             let address = socket.local_address()?;
             let token = event_loop.context().register(&mut socket, Interest::READABLE)?;
-            let port = Port { socket, own: own(address), outbox: Outbox::default(), failures: 0 };
+            let port =
+                Port { socket, own: reachable(address), outbox: Outbox::default(), failures: 0 };
             ports.ports.insert(token, port);
             ports.tokens.push(token);
             addresses.push(address);

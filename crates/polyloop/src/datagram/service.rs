@@ -8,9 +8,10 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::thread;
 
 use super::{
-    answer, own, refuse, tells_of_an_answer, DatagramProtocol, DatagramSocket, Inbox, Outbox,
-    FAILURES, REST,
+    answer, refuse, tells_of_an_answer, DatagramProtocol, DatagramSocket, Inbox, Outbox, FAILURES,
+    REST,
 };
+use crate::address::reachable;
 use crate::handle::Control;
 use crate::{Config, Counters, Counts, ServerHandle, Tick};
 
@@ -68,7 +69,7 @@ impl<S: DatagramSocket + Send + 'static> Service<S> {
             .into_iter()
             .map(|socket| {
                 let address = socket.local_address()?;
-                Ok(Port { socket, address, own: own(address) })
+                Ok(Port { socket, address, own: reachable(address) })
             })
             .collect::<io::Result<_>>()?;
         let mut counters = Vec::new();

@@ -96,6 +96,9 @@ impl<'a> From<Environment<'a>> for Connection<'a> {
     }
 }
 
+/// What comes of driving a connection; the error is why it is to be closed.
+pub type Ended = Result<(), Closed>;
+
 /// What a driver has to do after [`Machine::settle`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
@@ -308,7 +311,7 @@ impl Machine {
     fn settle_by<P: Protocol>(
         connection: &mut Connection<'_>,
         protocol: &mut P,
-        mut flush: impl FnMut(&mut Environment<'_>) -> Result<(), Closed>,
+        mut flush: impl FnMut(&mut Environment<'_>) -> Ended,
     ) -> Step {
         for round in 0.. {
             if connection.0.machine.is(ABORT) {

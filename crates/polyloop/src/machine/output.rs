@@ -2,7 +2,7 @@
 
 use std::io;
 
-use super::{Environment, Machine, FLIGHT, QUEUE};
+use super::{Ended, Environment, Machine, FLIGHT, QUEUE};
 use crate::{Closed, Tick};
 
 /// Output that the kernel did not take.
@@ -35,7 +35,7 @@ impl Machine {
     pub(super) fn flush(
         environment: &mut Environment<'_>,
         write: &mut impl FnMut(&[u8]) -> io::Result<usize>,
-    ) -> Result<(), Closed> {
+    ) -> Ended {
         let Environment { machine, output, now, config, .. } = environment;
         if !machine.is(QUEUE) {
             let written = machine.write_all(output, *now, write)?;
@@ -74,7 +74,7 @@ impl Machine {
     pub(super) fn launch(
         environment: &mut Environment<'_>,
         launch: &mut impl FnMut(&mut Vec<u8>),
-    ) -> Result<(), Closed> {
+    ) -> Ended {
         let Environment { machine, output, now, config, .. } = environment;
         if !machine.is(QUEUE | FLIGHT) {
             if !output.is_empty() {

@@ -161,11 +161,11 @@ impl<P: Protocol, F: Fn(&Peer) -> P> Connections<F, P> {
     fn rest<B: Backend>(&mut self, context: &mut Context<B>, token: Token, error: &io::Error) {
         self.shared.starvation.no_connection(self.shared.open, error);
         self.set_listening(context, Interest::NONE);
-        context.set_timer(Starvation::REST, token);
+        self.shared.resting = Some(context.set_timer(Starvation::REST, token));
     }
 
     pub(super) fn listen_again<B: Backend>(&mut self, context: &mut Context<B>) {
-        if self.has_room() {
+        if self.shared.resting.is_none() && self.has_room() {
             self.set_listening(context, Interest::READABLE);
         }
     }

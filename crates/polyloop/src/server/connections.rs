@@ -9,7 +9,7 @@ use super::accept::Listener;
 use super::driven::Driven;
 use super::group::Seat;
 use super::{Message, Remotes};
-use crate::machine::{Environment, Machine};
+use crate::machine::{Ended, Environment, Machine};
 use crate::starvation::Starvation;
 use crate::watchdog::Watchdog;
 use crate::{
@@ -34,6 +34,8 @@ pub(super) struct Shared<F> {
     remote: Arc<Remotes>,
     pub(super) listeners: Vec<Token>,
     pub(super) starvation: Starvation,
+    /// Until then nobody accepts, for want of something.
+    pub(super) resting: Option<TimerId>,
     /// Connections, without listeners.
     pub(super) open: usize,
     /// Of a loop that serves with others.
@@ -60,13 +62,6 @@ pub(super) struct Link<P> {
     pub(super) short: u32,
 }
 
-/// Whether a connection is still there.
-#[derive(PartialEq, Eq)]
-pub(super) enum Still {
-    Open,
-    Ended(Closed),
-}
-
 impl<F, P> Connections<F, P> {
     pub(super) fn new(
         config: Config,
@@ -82,6 +77,7 @@ impl<F, P> Connections<F, P> {
                 remote,
                 listeners: Vec::new(),
                 starvation: Starvation::default(),
+                resting: None,
                 open: 0,
                 seat,
                 draining: None,
@@ -99,7 +95,7 @@ impl<P: Protocol, F: Fn(&Peer) -> P> Connections<F, P> {
         &mut self,
         context: &mut Context<B>,
         token: Token,
-        drive: impl FnOnce(&mut Driven<'_, B, P>) -> Still,
+        drive: impl FnOnce(&mut Driven<'_, B, P>) -> Ended,
     ) {
         let Some(Entry::Connection(link)) = self.entries.get_mut(token) else { return };
         link.steady = false;
@@ -114,7 +110,7 @@ impl<P: Protocol, F: Fn(&Peer) -> P> Connections<F, P> {
             handle: &|| remote.handle(token),
             draining: self.shared.draining.is_some(),
         };
-        if let Still::Ended(reason) = drive(&mut driven) {
+        if let Err(reason) = drive(&mut driven) {
             self.output.clear();
             self.close(context, token, reason);
         }
@@ -161,12 +157,11 @@ impl<P: Protocol, F: Fn(&Peer) -> P> Connections<F, P> {
             driven.tell(|connection, _, buffer, _| {
                 Machine::keep(connection, &buffer[..count], used);
             });
-            match driven.settle() {
-                Still::Open if short && driven.context.short_read(token) => {
-                    driven.nothing_to_read()
-                }
-                Still::Open => driven.read(),
-                ended => ended,
+            driven.settle()?;
+            if short && driven.context.short_read(token) {
+                driven.nothing_to_read()
+            } else {
+                driven.read()
             }
         });
     }
@@ -272,7 +267,7 @@ impl<P: Protocol, F: Fn(&Peer) -> P> Connections<F, P> {
             context.repost(token, Readiness::READABLE);
             self.drive(context, token, |driven| {
                 if driven.link.machine.interest().is_readable() {
-                    Still::Open // until it has read what has come
+                    Ok(()) // until it has read what has come
                 } else {
                     driven.nothing_to_read()
                 }
@@ -335,7 +330,8 @@ impl<B: Backend, P: Protocol, F: Fn(&Peer) -> P> Handler<B> for Connections<F, P
         if self.shared.draining == Some(timer) {
             return self.close_all(context, Closed::Drained);
         }
-        if let Some(Entry::Listener(_)) = self.entries.get_mut(token) {
+        if self.shared.resting == Some(timer) {
+            self.shared.resting = None;
             return self.listen_again(context);
         }
         self.drive(context, token, |driven| {

@@ -5,8 +5,8 @@ use std::net::Shutdown;
 
 use mio::net::TcpStream;
 
-use super::connections::{Link, Still};
-use crate::machine::{Environment, Machine, Step};
+use super::connections::Link;
+use crate::machine::{Ended, Environment, Machine, Step};
 use crate::sources::Sources;
 use crate::{Backend, Closed, Config, Connection, Context, Interest, Protocol, Readiness, Token};
 
@@ -68,7 +68,7 @@ impl<B: Backend, P: Protocol> Driven<'_, B, P> {
     }
 
     /// Reads until there is nothing more, the connection wants no more, or it had its share.
-    pub(super) fn read(&mut self) -> Still {
+    pub(super) fn read(&mut self) -> Ended {
         for _ in 0..READS {
             if !self.link.machine.interest().is_readable() {
                 return self.settle();
@@ -83,9 +83,7 @@ impl<B: Backend, P: Protocol> Driven<'_, B, P> {
                     self.tell(|connection, protocol, buffer, _| {
                         Machine::received(connection, protocol, &buffer[..count]);
                     });
-                    if let Still::Ended(reason) = self.settle() {
-                        return Still::Ended(reason);
-                    }
+                    self.settle()?;
                     if short && self.context.short_read(self.token) {
                         return self.nothing_to_read();
                     }
@@ -93,34 +91,32 @@ impl<B: Backend, P: Protocol> Driven<'_, B, P> {
                 Err(error) => return self.read_failed(&error),
             }
         }
-        Still::Open
+        Ok(())
     }
 
-    pub(super) fn end_of_input(&mut self) -> Still {
+    pub(super) fn end_of_input(&mut self) -> Ended {
         self.tell(|connection, protocol, _, _| Machine::ended(connection, protocol));
         self.settle()
     }
 
-    pub(super) fn read_failed(&mut self, error: &io::Error) -> Still {
+    pub(super) fn read_failed(&mut self, error: &io::Error) -> Ended {
         if error.kind() != io::ErrorKind::WouldBlock {
-            return Still::Ended(Closed::from_error(error));
+            return Err(Closed::from_error(error));
         }
-        match self.settle() {
-            Still::Open => self.nothing_to_read(),
-            ended => ended,
-        }
+        self.settle()?;
+        self.nothing_to_read()
     }
 
     /// There is nothing to read at the moment.
-    pub(super) fn nothing_to_read(&mut self) -> Still {
+    pub(super) fn nothing_to_read(&mut self) -> Ended {
         if self.draining && self.link.machine.is_quiet() {
-            return Still::Ended(Closed::Drained);
+            return Err(Closed::Drained);
         }
-        Still::Open
+        Ok(())
     }
 
     /// Writes what waits, and asks the loop for what the machine now wants.
-    pub(super) fn settle(&mut self) -> Still {
+    pub(super) fn settle(&mut self) -> Ended {
         let step = self.tell(|connection, protocol, _, writer| {
             Machine::settle(connection, protocol, |bytes| writer.write(bytes))
         });
@@ -137,36 +133,33 @@ impl<B: Backend, P: Protocol> Driven<'_, B, P> {
                 // An error is that of a connection that is gone, which the next read tells.
                 let _ = self.link.stream.shutdown(Shutdown::Write);
                 if let Step::Close(reason) = self.link.machine.step() {
-                    return Still::Ended(reason);
+                    return Err(reason);
                 }
             }
-            Step::Close(reason) => return Still::Ended(reason),
+            Step::Close(reason) => return Err(reason),
         }
         if let Err(error) = self.context.set_interest(self.token, &mut self.link.stream, wanted) {
             log::error!("{}: interest {wanted:?} refused: {error}", self.token);
-            return Still::Ended(Closed::Failed(error.kind()));
+            return Err(Closed::Failed(error.kind()));
         }
-        let still = self.watch();
+        self.watch()?;
         // The steady path has no time for the log.
         let traced = log::log_enabled!(log::Level::Trace);
         self.link.steady = self.link.machine.is_steady() && !self.draining && !traced;
-        if self.draining && self.link.machine.is_quiet() && still == Still::Open {
+        if self.draining && self.link.machine.is_quiet() {
             if !self.link.machine.interest().is_readable() {
                 return self.nothing_to_read();
             }
             // It is in the middle of nothing, unless there is something to read.
             self.context.repost(self.token, Readiness::READABLE);
         }
-        still
+        Ok(())
     }
 
     /// Sees to it that the watchdog is set, and that no deadline is past.
-    pub(super) fn watch(&mut self) -> Still {
+    pub(super) fn watch(&mut self) -> Ended {
         let now = self.context.now();
         let Link { machine, watchdog, .. } = &mut *self.link;
-        match watchdog.watch(machine, self.config, now, self.context.timers(), self.token) {
-            Ok(()) => Still::Open,
-            Err(reason) => Still::Ended(reason),
-        }
+        watchdog.watch(machine, self.config, now, self.context.timers(), self.token)
     }
 }

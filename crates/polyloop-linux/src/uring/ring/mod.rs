@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 
 use io_uring::types::{CancelBuilder, Fd, SubmitArgs, Timespec};
 use io_uring::{cqueue, opcode, squeue, EnterFlags, IoUring, Probe};
-use polyloop::Token;
+use polyloop::{Token, LONGEST_WAIT};
 use rustix::event::PollFlags;
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags};
@@ -330,7 +330,7 @@ impl Ring {
             Some(timeout) => {
                 flags |= EnterFlags::EXT_ARG;
                 let least = u32::from(!timeout.is_zero());
-                let timeout = Timespec::from(timeout);
+                let timeout = Timespec::from(timeout.min(LONGEST_WAIT));
                 let arguments = SubmitArgs::new().timespec(&timeout);
                 // SAFETY: the entries are as above; the argument is what the flag says, and both it
                 // and the time that it points to live until the call returns.
