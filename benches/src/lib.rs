@@ -37,7 +37,7 @@ use clap::{Args, Parser};
 use polyloop::Address;
 use polyloop_bench::control::{Answers, Counted, Counters, Listening, SYSTEM_CALLS};
 use polyloop_bench::serve::{self, prepare};
-use polyloop_bench::{cli, units};
+use polyloop_bench::{cli, transport};
 
 /// The buffer that a loop reads into.
 pub const LOOP_BUFFER: usize = 64 * 1024;
@@ -51,7 +51,7 @@ pub const REST: Duration = Duration::from_millis(10);
 #[command(about = "An echo server written by hand, to compare polyloop with")]
 struct Arguments<More: Args> {
     /// Where to listen; port 0 takes a free one
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:7000", value_parser = units::parse_address)]
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:7000", value_parser = transport::parse_address)]
     listen: Address,
     /// How many connections may wait to be accepted
     #[arg(long, value_name = "N", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..))]

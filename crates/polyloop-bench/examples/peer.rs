@@ -13,12 +13,12 @@ use std::net::TcpStream;
 use clap::Parser;
 use polyloop::Address;
 use polyloop_bench::control::{Counted, Listening};
-use polyloop_bench::{serve, units};
+use polyloop_bench::{serve, transport};
 
 /// An echo server with a thread for each connection
 #[derive(Parser)]
 struct Arguments {
-    #[arg(long, default_value = "127.0.0.1:7000", value_parser = units::parse_address)]
+    #[arg(long, default_value = "127.0.0.1:7000", value_parser = transport::parse_address)]
     listen: Address,
     #[arg(long, default_value_t = 1024)]
     backlog: u32,

@@ -11,6 +11,8 @@
 //! | [`statistics`] | medians, paired ratios, intervals, verdicts |
 //! | [`control`] | how a measured process talks to its parent |
 //! | [`process`] | what the operating system knows about a process |
+//! | [`cli`] | the command line and its exit codes |
+//! | [`mistake`] | what was asked for and can't be |
 //! | [`output`] | what the program prints for its user |
 //! | [`transport`] | streams, or datagrams |
 //! | [`units`] | figures as a person would write them |
@@ -21,6 +23,7 @@ pub mod cli;
 pub mod compare;
 pub mod control;
 pub mod load;
+pub mod mistake;
 pub mod output;
 pub mod process;
 pub mod protocols;

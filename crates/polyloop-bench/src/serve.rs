@@ -6,8 +6,8 @@ use anyhow::Context;
 use polyloop::{Address, Config, ServerHandle};
 use polyloop_models::Variant;
 
-use crate::cli::Usage;
 use crate::control::{taken_by_loops, Answers, Counted, Listening};
+use crate::mistake::Mistake;
 use crate::output;
 use crate::process;
 use crate::protocols::{Builtin, Cost, Echo};
@@ -49,7 +49,7 @@ pub fn run(settings: Settings) -> anyhow::Result<()> {
         Transport::Udp => options.check_datagrams(model.model()),
     };
     checked.map_err(|error| match error.kind() {
-        ErrorKind::InvalidInput => Usage(error.to_string()).into(),
+        ErrorKind::InvalidInput => Mistake(error.to_string()).into(),
         _ => anyhow::Error::from(error),
     })?;
     let raised_descriptor_limit = prepare(settings.pin)?;

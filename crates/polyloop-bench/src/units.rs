@@ -1,9 +1,6 @@
-//! Writes figures as a person would: three digits that count, a unit, no noise.
+//! Figures as a person writes them: three digits that count, a unit, no noise.
 
-use std::net::ToSocketAddrs;
 use std::time::Duration;
-
-use polyloop::Address;
 
 /// Writes a time given in nanoseconds: `850 ns`, `13.2 µs`, `1.24 ms`, `2.5 s`.
 pub fn time(nanoseconds: f64) -> String {
@@ -121,27 +118,6 @@ pub fn microseconds(time: Duration) -> String {
     format!("{}us", time.as_micros())
 }
 
-/// Reads an address, or a name and a port that resolve to one.
-///
-/// # Errors
-///
-/// Says what an address looks like, or why its name does not resolve.
-pub fn parse_address(text: &str) -> Result<Address, String> {
-    if let Ok(address) = text.parse() {
-        return Ok(address);
-    }
-    let (name, _) = text
-        .rsplit_once(':')
-        .filter(|(name, _)| !name.is_empty() && !name.contains(':'))
-        .filter(|(_, port)| port.parse::<u16>().is_ok())
-        .ok_or("write HOST:PORT, such as 127.0.0.1:7000 or [::1]:7000, or unix:PATH")?;
-    let unresolved = |why: &dyn std::fmt::Display| {
-        format!("{name} does not resolve: {why}; check the name, or write an IP address")
-    };
-    let found = text.to_socket_addrs().map_err(|error| unresolved(&error))?.next();
-    found.map(Address::Ip).ok_or_else(|| unresolved(&"it has no address"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -191,17 +167,5 @@ mod tests {
         for wrong in ["", "s", "-1s", "1h", "..", "1e9", "999999999999s"] {
             assert!(parse_time(wrong).is_err(), "{wrong}");
         }
-    }
-
-    #[test]
-    fn addresses_are_read_or_explained() {
-        assert_eq!(parse_address("127.0.0.1:80").unwrap(), "127.0.0.1:80".parse().unwrap());
-        assert!(parse_address("127.0.0.1").unwrap_err().contains("HOST:PORT"));
-        for wrong in ["127.0.0.1:99999", ":80", "::1:80", "localhost:http"] {
-            assert!(parse_address(wrong).unwrap_err().contains("HOST:PORT"), "{wrong}");
-        }
-        // The name is reserved never to resolve (RFC 6761).
-        let unresolved = parse_address("no.such.host.invalid:80").unwrap_err();
-        assert!(unresolved.starts_with("no.such.host.invalid does not resolve: "), "{unresolved}");
     }
 }

@@ -36,7 +36,7 @@ pub struct Options {
 impl Options {
     /// So many threads, if nobody says otherwise: few enough to see what happens when there are
     /// more connections.
-    pub const THREADS: NonZeroUsize = match NonZeroUsize::new(8) {
+    const THREADS: NonZeroUsize = match NonZeroUsize::new(8) {
         Some(threads) => threads,
         None => unreachable!(),
     };

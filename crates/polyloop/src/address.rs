@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6, ToSocketAddrs};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::str::FromStr;
 
 /// Where a server listens: an IP address with its port, or the path of a Unix-domain socket.
@@ -31,15 +31,6 @@ impl Address {
         match self {
             Address::Ip(address) => Some(*address),
             Address::Unix(_) => None,
-        }
-    }
-
-    /// The path of a Unix-domain socket.
-    #[must_use]
-    pub fn path(&self) -> Option<&Path> {
-        match self {
-            Address::Ip(_) => None,
-            Address::Unix(path) => Some(path),
         }
     }
 }

@@ -52,12 +52,6 @@ impl<B: Backend> Context<B> {
         }
     }
 
-    /// The backend's name.
-    #[must_use]
-    pub fn backend(&self) -> &'static str {
-        self.backend.name()
-    }
-
     /// The clock as it was read when this turn's wait ended.
     #[must_use]
     pub fn now(&self) -> Tick {

@@ -6,7 +6,7 @@ pub mod table;
 use polyloop_conformance::atlas::{self, Atlas, Scenario};
 use polyloop_models::BackendKind;
 
-use crate::cli::Usage;
+use crate::mistake::Mistake;
 use crate::text::wrap;
 
 /// What is to be shown.
@@ -22,7 +22,7 @@ pub struct Settings {
 ///
 /// # Errors
 ///
-/// A name that does not exist ([`Usage`]), or a backend that this system lacks.
+/// A name that does not exist ([`Mistake`]), or a backend that this system lacks.
 pub fn run(settings: &Settings) -> anyhow::Result<Atlas> {
     let scenarios = match settings.scenarios.as_slice() {
         [] => Scenario::all().collect(),
@@ -32,7 +32,7 @@ pub fn run(settings: &Settings) -> anyhow::Result<Atlas> {
         [] => BackendKind::ALL.to_vec(),
         names => names
             .iter()
-            .map(|name| name.parse::<BackendKind>().map_err(|unknown| Usage(unknown.to_string())))
+            .map(|name| name.parse::<BackendKind>().map_err(|unknown| Mistake(unknown.to_string())))
             .collect::<Result<Vec<_>, _>>()?,
     };
     let atlas = atlas::run(&scenarios, &backends);
@@ -47,7 +47,7 @@ pub fn run(settings: &Settings) -> anyhow::Result<Atlas> {
 /// # Errors
 ///
 /// There is none; the message names those that are meant perhaps.
-pub fn find(name: &str) -> Result<&'static Scenario, Usage> {
+pub fn find(name: &str) -> Result<&'static Scenario, Mistake> {
     if let Some(scenario) = Scenario::all().find(|scenario| scenario.name == name) {
         return Ok(scenario);
     }
@@ -60,7 +60,7 @@ pub fn find(name: &str) -> Result<&'static Scenario, Usage> {
     } else {
         format!("meant perhaps: {}", alike.join(", "))
     };
-    Err(Usage(format!("there is no scenario {name:?} ({tip})")))
+    Err(Mistake(format!("there is no scenario {name:?} ({tip})")))
 }
 
 /// The names of all scenarios and what they are, group by group.
@@ -108,7 +108,7 @@ mod tests {
     #[test]
     fn an_unknown_backend_is_a_mistake_in_usage() {
         let settings = Settings { backends: vec!["uring".to_owned()], ..Settings::default() };
-        assert!(run(&settings).unwrap_err().is::<Usage>());
+        assert!(run(&settings).unwrap_err().is::<Mistake>());
     }
 
     #[test]

@@ -8,10 +8,10 @@ use clap::{Args, Parser, Subcommand};
 use polyloop::{Address, Config};
 use polyloop_models::{Model, Options, Variant};
 
-use super::Usage;
+use crate::mistake::Mistake;
 use crate::protocols::{Builtin, Cost};
 use crate::transport::Transport;
-use crate::{compare, units};
+use crate::{compare, transport, units};
 
 #[derive(Debug, Parser)]
 #[command(
@@ -162,7 +162,7 @@ pub(super) struct ServeArgs {
     #[command(flatten)]
     pub(super) protocol: ProtocolArgs,
     /// Where to listen, HOST:PORT or unix:PATH; port 0 takes a free one
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:7000", value_parser = units::parse_address)]
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:7000", value_parser = transport::parse_address)]
     pub(super) listen: Address,
     /// How many connections may wait to be accepted [default: 1024]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
@@ -188,7 +188,7 @@ pub(super) struct ServeArgs {
 
 impl ServeArgs {
     /// Backlog, deadlines and limits, if they are of what the transport has.
-    pub(super) fn config(&self) -> Result<Config, Usage> {
+    pub(super) fn config(&self) -> Result<Config, Mistake> {
         let of_connections = [
             ("--backlog", self.backlog.is_some()),
             ("--idle-timeout", self.idle_timeout.is_some()),
@@ -196,13 +196,13 @@ impl ServeArgs {
         ];
         match self.protocol.transport {
             Transport::Tcp if self.max_datagram.is_some() => {
-                return Err(Usage("--max-datagram goes with --transport udp".to_owned()));
+                return Err(Mistake("--max-datagram goes with --transport udp".to_owned()));
             }
             Transport::Tcp => {}
             Transport::Udp => {
                 if let Some((flag, _)) = of_connections.iter().find(|(_, given)| *given) {
                     let text = format!("{flag} is for connections: udp has none, leave it out");
-                    return Err(Usage(text));
+                    return Err(Mistake(text));
                 }
             }
         }
@@ -262,15 +262,15 @@ pub(super) struct ProtocolArgs {
 
 impl ProtocolArgs {
     /// What a request of `work` takes, if the protocol and its transport fit.
-    pub(super) fn cost(&self) -> Result<Cost, Usage> {
+    pub(super) fn cost(&self) -> Result<Cost, Mistake> {
         self.transport.check(self.protocol)?;
         let cost =
             Cost { work: self.work.unwrap_or_default(), sleep: self.sleep.unwrap_or_default() };
         match (self.protocol == Builtin::Work, cost != Cost::default()) {
             (true, false) => {
-                Err(Usage("work takes some time: say --work 2ms or --sleep 2ms".into()))
+                Err(Mistake("work takes some time: say --work 2ms or --sleep 2ms".into()))
             }
-            (false, true) => Err(Usage("--work and --sleep go with --protocol work".into())),
+            (false, true) => Err(Mistake("--work and --sleep go with --protocol work".into())),
             _ => Ok(cost),
         }
     }
@@ -287,7 +287,7 @@ polyloop load --target 127.0.0.1:7000 --transport udp  datagrams; those that are
 Every byte is checked. The exit code is 1 if one was wrong or nothing was answered.")]
 pub(super) struct LoadArgs {
     /// The server, HOST:PORT or unix:PATH
-    #[arg(long, value_name = "ADDRESS", value_parser = units::parse_address)]
+    #[arg(long, value_name = "ADDRESS", value_parser = transport::parse_address)]
     pub(super) target: Address,
     /// What carries requests: streams, or datagrams of the protocol echo
     #[arg(long, value_name = "NAME", value_enum, default_value_t, hide_possible_values = true)]

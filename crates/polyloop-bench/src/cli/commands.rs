@@ -3,15 +3,17 @@
 use polyloop_models::{Model, Variant};
 
 use super::arguments::{AtlasArgs, CompareArgs, LoadArgs, ModelArgs, ServeArgs};
-use super::Usage;
 use crate::control::Gate;
+use crate::mistake::Mistake;
 use crate::{atlas, compare, load, output, serve};
 
 pub(super) fn serve(args: ServeArgs) -> anyhow::Result<()> {
     let config = args.config()?;
     let mut model = args.model;
     for (flag, setting) in args.settings.given() {
-        model.add(&setting).map_err(|_| Usage(goes_with(flag, &setting, model.model().name())))?;
+        model
+            .add(&setting)
+            .map_err(|_| Mistake(goes_with(flag, &setting, model.model().name())))?;
     }
     serve::run(serve::Settings {
         model,
@@ -28,7 +30,7 @@ pub(super) fn serve(args: ServeArgs) -> anyhow::Result<()> {
 pub(super) fn load(args: &LoadArgs) -> anyhow::Result<()> {
     let active = args.active.unwrap_or(args.connections);
     if active > args.connections {
-        return Err(Usage(format!(
+        return Err(Mistake(format!(
             "--active {active} is more than --connections {}",
             args.connections
         ))
@@ -120,19 +122,19 @@ fn goes_with(flag: &str, setting: &str, who: &str) -> String {
 }
 
 /// The models that are named, each with what was given for all that know it.
-fn models(names: Vec<String>, settings: &ModelArgs) -> Result<Vec<Variant>, Usage> {
+fn models(names: Vec<String>, settings: &ModelArgs) -> Result<Vec<Variant>, Mistake> {
     let mut models = Vec::new();
     for name in names.iter().filter(|name| !name.is_empty()) {
         if name == "all" {
             models.extend(Model::ALL.iter().map(|&model| Variant::from(model)));
         } else {
-            models.push(name.parse::<Variant>().map_err(|unknown| Usage(unknown.to_string()))?);
+            models.push(name.parse::<Variant>().map_err(|unknown| Mistake(unknown.to_string()))?);
         }
     }
     for (flag, setting) in settings.given() {
         let known = models.iter_mut().filter_map(|model| model.add(&setting).ok()).count();
         if known == 0 {
-            return Err(Usage(goes_with(flag, &setting, "any of these models")));
+            return Err(Mistake(goes_with(flag, &setting, "any of these models")));
         }
     }
     Ok(models)

@@ -6,23 +6,10 @@ use clap::Parser;
 
 use arguments::{Cli, Command};
 
+use crate::mistake::Mistake;
+
 mod arguments;
 mod commands;
-
-/// A mistake in what was asked for, as opposed to a failure in doing it: exit code 2.
-#[derive(Debug)]
-pub struct Usage(
-    /// What is wrong and what would be right.
-    pub String,
-);
-
-impl std::fmt::Display for Usage {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for Usage {}
 
 /// Runs the program with the arguments of this process.
 ///
@@ -44,7 +31,7 @@ pub fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("polyloop: {error:#}");
-            ExitCode::from(if error.is::<Usage>() { 2 } else { 1 })
+            ExitCode::from(if error.is::<Mistake>() { 2 } else { 1 })
         }
     }
 }

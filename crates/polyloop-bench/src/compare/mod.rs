@@ -75,7 +75,7 @@ const BACKLOG: u32 = 1024;
 ///
 /// # Errors
 ///
-/// A name that does not exist ([`Usage`](crate::cli::Usage)) or a file that cannot be
+/// A name that does not exist ([`Mistake`](crate::mistake::Mistake)) or a file that cannot be
 /// written. A contestant that fails is no error: its reason is in the results.
 pub fn run(settings: &Settings) -> anyhow::Result<Results> {
     let now = jiff::Timestamp::now();

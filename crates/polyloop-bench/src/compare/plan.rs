@@ -6,7 +6,7 @@ use polyloop_models::Variant;
 use serde::{Deserialize, Serialize};
 
 use super::Settings;
-use crate::cli::Usage;
+use crate::mistake::Mistake;
 use crate::protocols::{Builtin, Cost};
 use crate::transport::Transport;
 use crate::units;
@@ -113,20 +113,22 @@ impl Plan {
     /// # Errors
     ///
     /// A name that does not exist or stands there twice, or nothing to compare.
-    pub fn new(settings: &Settings, seed: u64) -> Result<Self, Usage> {
+    pub fn new(settings: &Settings, seed: u64) -> Result<Self, Mistake> {
         let model = |model| Contestant::model(model, settings.protocol, settings.cost);
         let mut contestants: Vec<_> = settings.models.iter().map(model).collect();
         contestants.extend(settings.peers.iter().cloned());
         if let Some(twice) = first_twice(contestants.iter().map(|contestant| &contestant.name)) {
-            return Err(Usage(format!("two contestants are called {twice}: name one differently")));
+            return Err(Mistake(format!(
+                "two contestants are called {twice}: name one differently"
+            )));
         }
         let Some(first) = contestants.first() else {
-            return Err(Usage("nothing to compare: name a --models or a --peer".to_owned()));
+            return Err(Mistake("nothing to compare: name a --models or a --peer".to_owned()));
         };
 
         let baseline = settings.baseline.clone().unwrap_or_else(|| first.name.clone());
         let Some(again) = contestants.iter().find(|contestant| contestant.name == baseline) else {
-            return Err(Usage(format!("the baseline {baseline} is not among the contestants")));
+            return Err(Mistake(format!("the baseline {baseline} is not among the contestants")));
         };
         let again = Contestant { name: again_name(&baseline), ..again.clone() };
         contestants.push(again);
@@ -141,13 +143,13 @@ impl Plan {
         for name in &names {
             let Some(scenario) = all.iter().find(|scenario| scenario.name == *name) else {
                 let names: Vec<&str> = all.iter().map(|scenario| scenario.name.as_str()).collect();
-                return Err(Usage(format!(
+                return Err(Mistake(format!(
                     "there is no scenario {name}: choose among {}",
                     names.join(", ")
                 )));
             };
             if settings.transport == Transport::Udp && scenario.short {
-                return Err(Usage(format!("{name} is a scenario of connections: udp has none")));
+                return Err(Mistake(format!("{name} is a scenario of connections: udp has none")));
             }
             let mut scenario = scenario.clone();
             if let Some(connections) = settings.connections {
@@ -156,7 +158,7 @@ impl Plan {
             if let Some(active) = settings.active.filter(|_| !scenario.short) {
                 if active > scenario.connections {
                     let connections = scenario.connections;
-                    return Err(Usage(format!(
+                    return Err(Mistake(format!(
                         "--active {active} is more than the {connections} connections of {name}"
                     )));
                 }
@@ -165,7 +167,7 @@ impl Plan {
             scenarios.push(scenario);
         }
         if let Some(twice) = first_twice(scenarios.iter().map(|scenario| &scenario.name)) {
-            return Err(Usage(format!("the scenario {twice} is named twice")));
+            return Err(Mistake(format!("the scenario {twice} is named twice")));
         }
         Ok(Plan { scenarios, contestants, baseline, seed })
     }

@@ -7,8 +7,8 @@ use mio::{Interest, Registry, Token};
 
 use super::connection::{Connection, Fault, Told, Wire};
 use super::datagram::DatagramClient;
+use super::system::INPUT;
 use super::Settings;
-use crate::process::INPUT;
 use crate::transport::Transport;
 
 /// Whoever makes requests, one after the other.

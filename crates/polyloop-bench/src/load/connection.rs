@@ -12,7 +12,7 @@ use polyloop::Address;
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::messages::{Messages, Which};
-use crate::process::{connect_goes_on, SHORT_READ_EMPTIES};
+use super::system::{connect_goes_on, SHORT_READ_EMPTIES};
 
 /// What the connections of one load generator share: what they say, and the two buffers that all
 /// of them use in turn.

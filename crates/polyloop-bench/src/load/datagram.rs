@@ -10,7 +10,7 @@ use polyloop::Address;
 
 use super::connection::{Fault, Wire};
 use super::messages::Which;
-use crate::process::SHORT_READ_EMPTIES;
+use super::system::SHORT_READ_EMPTIES;
 use crate::transport::datagrams_to;
 
 /// How many requests a client gives up before it forgets the first of them.

@@ -1,7 +1,7 @@
 //! What is said on the wire: every request and its answer, byte by byte.
 
 use super::contents::Contents;
-use crate::cli::Usage;
+use crate::mistake::Mistake;
 use crate::protocols::Builtin;
 use crate::units;
 
@@ -37,7 +37,7 @@ impl Messages {
     /// # Errors
     ///
     /// A server of this protocol takes no message of that size.
-    pub(crate) fn new(protocol: Builtin, size: usize, seed: u64) -> Result<Self, Usage> {
+    pub(crate) fn new(protocol: Builtin, size: usize, seed: u64) -> Result<Self, Mistake> {
         let shape = |before: &[u8], contents, after: &str| Shape {
             before: before.to_owned(),
             contents,
@@ -63,7 +63,7 @@ impl Messages {
         };
         if let Some(longest) = protocol.longest().filter(|&longest| request.len() > longest) {
             let longest = longest - (request.len() - size);
-            return Err(Usage(format!(
+            return Err(Mistake(format!(
                 "{protocol} takes messages of {} bytes at most: choose a smaller --size",
                 units::count(longest as u64)
             )));

@@ -17,6 +17,7 @@ mod generator;
 mod messages;
 mod pace;
 mod report;
+mod system;
 
 pub(crate) use messages::Messages;
 pub use report::{Errors, Latency, Losses, Report, SATURATED};
@@ -29,8 +30,8 @@ use polyloop::datagram::LONGEST;
 use polyloop::Address;
 use serde::{Deserialize, Serialize};
 
-use crate::cli::Usage;
 use crate::control::Gate;
+use crate::mistake::Mistake;
 use crate::protocols::Builtin;
 use crate::transport::Transport;
 use crate::{process, units};
@@ -73,20 +74,22 @@ pub struct Settings {
 
 impl Settings {
     /// Says whether the transport can do what shall be done.
-    fn check(&self) -> Result<(), Usage> {
+    fn check(&self) -> Result<(), Mistake> {
         self.transport.check(self.protocol)?;
         if self.transport == Transport::Tcp {
             return Ok(());
         }
         if self.short {
-            return Err(Usage("--short is for connections: udp has none".to_owned()));
+            return Err(Mistake("--short is for connections: udp has none".to_owned()));
         }
         if self.target.ip().is_none() {
             let target = &self.target;
-            return Err(Usage(format!("datagrams go over UDP, to an IP address and not {target}")));
+            return Err(Mistake(format!(
+                "datagrams go over UDP, to an IP address and not {target}"
+            )));
         }
         if !DATAGRAM_SIZES.contains(&self.size) {
-            return Err(Usage(format!(
+            return Err(Mistake(format!(
                 "a datagram has {} to {} bytes here, for it carries its number: choose another --size",
                 DATAGRAM_SIZES.start(),
                 units::count(*DATAGRAM_SIZES.end() as u64),
@@ -124,7 +127,7 @@ const OWN_DESCRIPTORS: u64 = 16;
 ///
 /// # Errors
 ///
-/// A size that the protocol does not take ([`Usage`]), too few descriptors, a
+/// A size that the protocol does not take ([`Mistake`]), too few descriptors, a
 /// processor that cannot be pinned to, no connection at all, or a
 /// failure of the system's event queue. Failures of single connections are in the report.
 pub fn run(settings: &Settings, gate: &Gate) -> anyhow::Result<Report> {

@@ -1,8 +1,8 @@
 //! What the operating system knows about this process: processor time, context
 //! switches, memory, threads, descriptor limits, and the processors it may run on.
 //!
-//! This is the one place of the crate that asks which system it was compiled for.
-//! What a system does not tell is `None`, never zero.
+//! This and the load generator's `system` are the places of the crate that ask which system it was
+//! compiled for. What a system does not tell is `None`, never zero.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -17,38 +17,6 @@ pub use limits::{descriptor_limit, raise_descriptor_limit};
 pub use memory::{memory, Memory};
 pub use pinning::{pin, processors};
 pub use usage::{usage, ProcessorClock, Reading, Usage};
-
-/// Says whether a read that fills less than its buffer has emptied the socket, so that
-/// the next arrival is an event of its own.
-///
-/// # Portability
-///
-/// True where mio sits on epoll or kqueue. On Windows mio arms a socket again only when
-/// an operation on it says `WouldBlock`.
-pub const SHORT_READ_EMPTIES: bool = cfg!(unix);
-
-/// What to ask mio for in order to hear of all input.
-///
-/// # Portability
-///
-/// On epoll priority data as well: a read stops at an out-of-band byte, and without the hint a short
-/// one would seem to have emptied the socket.
-#[cfg(any(target_os = "linux", target_os = "android"))]
-pub const INPUT: mio::Interest = mio::Interest::READABLE.add(mio::Interest::PRIORITY);
-
-/// What to ask mio for in order to hear of all input.
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
-pub const INPUT: mio::Interest = mio::Interest::READABLE;
-
-/// Says whether an error of a non-blocking `connect` means that it goes on in the background:
-/// `EINPROGRESS` on Unix, `WSAEWOULDBLOCK` on Windows.
-pub fn connect_goes_on(error: &std::io::Error) -> bool {
-    #[cfg(unix)]
-    if error.raw_os_error() == Some(nix::errno::Errno::EINPROGRESS as i32) {
-        return true;
-    }
-    error.kind() == std::io::ErrorKind::WouldBlock
-}
 
 /// Connections that are established at a listening socket of this machine, and that nobody has
 /// accepted.

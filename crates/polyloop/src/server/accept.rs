@@ -60,6 +60,10 @@ impl<P: Protocol, F: Fn(&Peer) -> P> Connections<F, P> {
             }
             let Some(Entry::Listener(listener)) = self.entries.get_mut(token) else { return };
             let accepted = context.accept(token, || listener.accept());
+            if listener.path.is_some() {
+                // To make it non-blocking; of a TCP connection that is said with the accept.
+                context.counters().other_calls.add(u64::from(accepted.is_ok()));
+            }
             let error = match accepted {
                 Ok((stream, peer)) => match self.take_in(context, stream, peer) {
                     Ok(()) => continue,
