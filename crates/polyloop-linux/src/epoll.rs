@@ -5,8 +5,8 @@ use std::mem::MaybeUninit;
 use std::time::Duration;
 
 use polyloop::{
-    Backend, BorrowedSource, Caps, Event, Events, Interest, RawSource, Readiness, Source, Table,
-    Token, TokenMap, Trigger, Waker, LONGEST_WAIT,
+    Backend, BorrowedSource, Caps, Event, Events, Interest, Readiness, Registrations, Source,
+    Token, Trigger, Waker, LONGEST_WAIT,
 };
 use rustix::event::epoll::{self, EventData, EventFlags};
 use rustix::event::Timespec;
@@ -38,17 +38,9 @@ use crate::wake::WakeUp;
 pub struct EpollBackend {
     epoll: OwnedFd,
     trigger: Trigger,
-    watched: Table<Watched>,
-    /// What was asked of each token, to mask hang-ups and errors, which the kernel tells unasked.
-    asked: TokenMap<Interest>,
-    wake_up: WakeUp,
-}
-
-#[derive(Debug)]
-struct Watched {
-    token: Token,
     /// The kernel tells hang-ups unasked: a source of interest none is here and not there.
-    interest: Interest,
+    watched: Registrations,
+    wake_up: WakeUp,
 }
 
 /// The waker's name in the kernel's set; a loop never makes this token.
@@ -68,7 +60,7 @@ impl EpollBackend {
         let wake_up = WakeUp::new()?;
         // On an edge whatever the trigger is.
         epoll::add(&epoll, &wake_up, EventData::new_u64(WAKER), EventFlags::IN | EventFlags::ET)?;
-        Ok(EpollBackend { epoll, trigger, watched: Table::new(), asked: TokenMap::new(), wake_up })
+        Ok(EpollBackend { epoll, trigger, watched: Registrations::new(), wake_up })
     }
 
     fn flags(&self, interest: Interest) -> EventFlags {
@@ -95,12 +87,6 @@ impl EpollBackend {
         interest: Interest,
     ) -> Result<(), Errno> {
         epoll::add(&self.epoll, source, name(token), self.flags(interest))
-    }
-
-    fn forget(&mut self, raw: RawSource) -> io::Result<Watched> {
-        let watched = self.watched.remove(raw)?;
-        self.asked.remove(watched.token);
-        Ok(watched)
     }
 }
 
@@ -132,8 +118,7 @@ impl Backend for EpollBackend {
         if !interest.is_none() {
             self.add(source.borrowed(), token, interest).map_err(refusal)?;
         }
-        self.watched.insert(raw, Watched { token, interest });
-        self.asked.insert(token, interest);
+        self.watched.insert(raw, token, interest);
         Ok(())
     }
 
@@ -144,10 +129,9 @@ impl Backend for EpollBackend {
         interest: Interest,
     ) -> io::Result<()> {
         let raw = source.raw();
-        let before = self.watched.get_mut(raw)?;
-        let (former, was_none) = (before.token, before.interest.is_none());
+        let before = self.watched.interest(raw)?;
         let source = source.borrowed();
-        match (was_none, interest.is_none()) {
+        match (before.is_none(), interest.is_none()) {
             // On an edge this tells anew what is ready, even if nothing is changed.
             (false, false) => {
                 epoll::modify(&self.epoll, source, name(token), self.flags(interest))?;
@@ -156,15 +140,12 @@ impl Backend for EpollBackend {
             (true, false) => self.add(source, token, interest).map_err(refusal)?,
             (true, true) => {}
         }
-        self.asked.remove(former);
-        self.asked.insert(token, interest);
-        self.watched.insert(raw, Watched { token, interest });
-        Ok(())
+        self.watched.replace(raw, token, interest)
     }
 
     fn deregister<S: Source + ?Sized>(&mut self, source: &mut S) -> io::Result<()> {
-        let watched = self.forget(source.raw())?;
-        if !watched.interest.is_none() {
+        let interest = self.watched.remove(source.raw())?;
+        if !interest.is_none() {
             if let Err(error) = epoll::delete(&self.epoll, source.borrowed()) {
                 // The number came back as another source: the kernel forgot the one that was
                 // registered when it was closed, and the table has just done so too.
@@ -179,7 +160,7 @@ impl Backend for EpollBackend {
 
     fn close<S: Source>(&mut self, source: S) {
         // Closing the last descriptor of a file takes it out of the kernel's set.
-        let _ = self.forget(source.raw());
+        let _ = self.watched.remove(source.raw());
         drop(source);
     }
 
@@ -195,8 +176,8 @@ impl Backend for EpollBackend {
             Err(Errno::INTR) => return Ok(()),
             Err(error) => return Err(error.into()),
         };
-        let asked = &mut self.asked;
-        events.fill(told.iter().filter_map(|told| event(told, asked)));
+        let watched = &mut self.watched;
+        events.fill(told.iter().filter_map(|told| event(told, watched)));
         Ok(())
     }
 
@@ -212,7 +193,7 @@ fn name(token: Token) -> EventData {
 /// What an event of the kernel's tells; `None` for the waker's, and if it tells nothing that was
 /// asked.
 #[inline]
-fn event(told: &epoll::Event, asked: &mut TokenMap<Interest>) -> Option<Event> {
+fn event(told: &epoll::Event, watched: &mut Registrations) -> Option<Event> {
     let (flags, data) = (told.flags, told.data.u64());
     if data == WAKER {
         return None;
@@ -222,7 +203,7 @@ fn event(told: &epoll::Event, asked: &mut TokenMap<Interest>) -> Option<Event> {
         | pick(flags, EventFlags::OUT, Readiness::WRITABLE);
     // Asked at once, since mostly it is none of them.
     if flags.intersects(EventFlags::PRI | HANGUP | EventFlags::ERR) {
-        readiness = with_hints(readiness, flags, asked.get_mut(token));
+        readiness = with_hints(readiness, flags, watched.asked(token));
     }
     (!readiness.is_empty()).then_some(Event { token, readiness })
 }
@@ -231,14 +212,14 @@ const HANGUP: EventFlags = EventFlags::RDHUP.union(EventFlags::HUP);
 
 #[cold]
 #[inline(never)]
-fn with_hints(told: Readiness, flags: EventFlags, asked: Option<&mut Interest>) -> Readiness {
+fn with_hints(told: Readiness, flags: EventFlags, asked: Interest) -> Readiness {
     let told = told
         | pick(flags, EventFlags::PRI, Readiness::PRIORITY)
         | pick(flags, HANGUP, Readiness::HANGUP)
         // Neither direction blocks any more, though a full stream that was shut down is not `OUT`.
         | pick(flags, EventFlags::HUP, Readiness::WRITABLE)
         | pick(flags, EventFlags::ERR, Readiness::ERROR);
-    told.folded(asked.map_or(Interest::NONE, |asked| *asked))
+    told.folded(asked)
 }
 
 fn pick(told: EventFlags, any: EventFlags, readiness: Readiness) -> Readiness {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::{
-    Backend, Caps, Event, Events, Interest, Readiness, Source, Table, Token, TokenMap, Trigger,
+    Backend, Caps, Event, Events, Interest, Readiness, Registrations, Source, Token, Trigger,
     Waker, LONGEST_WAIT,
 };
 
@@ -41,17 +41,9 @@ pub struct MioBackend {
     told: mio::Events,
     /// What did not fit. Only mio's own poll(2) tells more than it was given room for.
     left_over: VecDeque<Event>,
-    watched: Table<Watched>,
-    /// What was asked of each token, to mask hang-ups and errors, which kernels tell unasked.
-    asked: TokenMap<Interest>,
-    waker: Arc<mio::Waker>,
-}
-
-#[derive(Debug)]
-struct Watched {
-    token: Token,
     /// mio knows no empty interest: a source of interest none is here and not there.
-    interest: Interest,
+    watched: Registrations,
+    waker: Arc<mio::Waker>,
 }
 
 impl MioBackend {
@@ -68,8 +60,7 @@ impl MioBackend {
             poll,
             told,
             left_over: VecDeque::new(),
-            watched: Table::new(),
-            asked: TokenMap::new(),
+            watched: Registrations::new(),
             waker,
         })
     }
@@ -78,9 +69,9 @@ impl MioBackend {
 impl MioBackend {
     /// Hands on what was left over, but for what is not asked for any more.
     fn hand_on(&mut self, events: &mut Events) {
-        let asked = &mut self.asked;
+        let watched = &mut self.watched;
         let still = |event: Event| {
-            let readiness = event.readiness.masked(*asked.get_mut(event.token)?);
+            let readiness = event.readiness.masked(watched.asked(event.token));
             (!readiness.is_empty()).then_some(Event { readiness, ..event })
         };
         let count = self.left_over.len().min(events.capacity());
@@ -117,8 +108,7 @@ impl Backend for MioBackend {
             let token = mio::Token(token.into());
             self.poll.registry().register(source, token, asked).map_err(refusal)?;
         }
-        self.watched.insert(raw, Watched { token, interest });
-        self.asked.insert(token, interest);
+        self.watched.insert(raw, token, interest);
         Ok(())
     }
 
@@ -128,10 +118,11 @@ impl Backend for MioBackend {
         token: Token,
         interest: Interest,
     ) -> io::Result<()> {
-        let watched = self.watched.get_mut(source.raw())?;
+        let raw = source.raw();
+        let before = self.watched.interest(raw)?;
         let registry = self.poll.registry();
         let name = mio::Token(token.into());
-        match (to_mio(watched.interest), to_mio(interest)) {
+        match (to_mio(before), to_mio(interest)) {
             (Some(_), Some(asked)) => match registry.reregister(source, name, asked) {
                 // mio's own poll(2) drops a source of which it told a hang-up or an error.
                 Err(error) if FORCED_POLL && error.kind() == io::ErrorKind::NotFound => {
@@ -147,16 +138,12 @@ impl Backend for MioBackend {
             (None, Some(asked)) => registry.register(source, name, asked).map_err(refusal)?,
             (None, None) => {}
         }
-        self.asked.remove(watched.token);
-        self.asked.insert(token, interest);
-        *watched = Watched { token, interest };
-        Ok(())
+        self.watched.replace(raw, token, interest)
     }
 
     fn deregister<S: Source + ?Sized>(&mut self, source: &mut S) -> io::Result<()> {
-        let watched = self.watched.remove(source.raw())?;
-        self.asked.remove(watched.token);
-        if to_mio(watched.interest).is_some() {
+        let interest = self.watched.remove(source.raw())?;
+        if to_mio(interest).is_some() {
             if let Err(error) = self.poll.registry().deregister(source) {
                 // The number came back as another source: the kernel forgot the one that was
                 // registered when it was closed, and the table has just done so too.
@@ -172,9 +159,7 @@ impl Backend for MioBackend {
     fn close<S: Source>(&mut self, source: S) {
         // Closing the last descriptor of a file takes it out of epoll and kqueue, and of mio's
         // Windows selector when the socket is dropped.
-        if let Ok(watched) = self.watched.remove(source.raw()) {
-            self.asked.remove(watched.token);
-        }
+        let _ = self.watched.remove(source.raw());
         drop(source);
     }
 
@@ -196,8 +181,8 @@ impl Backend for MioBackend {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
             Err(error) => return Err(error),
         }
-        let asked = &mut self.asked;
-        let told = self.told.iter().filter_map(|event| from_mio(event, asked));
+        let watched = &mut self.watched;
+        let told = self.told.iter().filter_map(|event| from_mio(event, watched));
         if FORCED_POLL {
             self.left_over.extend(told);
             self.hand_on(events);
@@ -232,7 +217,7 @@ fn to_mio(interest: Interest) -> Option<mio::Interest> {
 
 /// What an event of mio's tells; `None` for the waker's, and if it tells nothing that was asked.
 #[inline]
-fn from_mio(event: &mio::event::Event, asked: &mut TokenMap<Interest>) -> Option<Event> {
+fn from_mio(event: &mio::event::Event, watched: &mut Registrations) -> Option<Event> {
     if event.token() == WAKER {
         return None;
     }
@@ -243,7 +228,7 @@ fn from_mio(event: &mio::event::Event, asked: &mut TokenMap<Interest>) -> Option
     // or as an error or a hang-up.
     let hinted = event.is_error() | event.is_read_closed() | event.is_priority();
     if hinted || event.is_writable() && event.is_write_closed() {
-        readiness = with_hints(readiness, event, asked);
+        readiness = with_hints(readiness, event, watched);
     }
     (!readiness.is_empty()).then_some(Event { token, readiness })
 }
@@ -253,15 +238,14 @@ fn from_mio(event: &mio::event::Event, asked: &mut TokenMap<Interest>) -> Option
 fn with_hints(
     told: Readiness,
     event: &mio::event::Event,
-    asked: &mut TokenMap<Interest>,
+    watched: &mut Registrations,
 ) -> Readiness {
     let told = told
         | pick(event.is_write_closed(), Readiness::WRITABLE)
         | pick(event.is_priority(), Readiness::PRIORITY)
         | pick(event.is_read_closed(), Readiness::HANGUP)
         | pick(event.is_error(), Readiness::ERROR);
-    let asked = asked.get_mut(Token::from(event.token().0));
-    told.folded(asked.map_or(Interest::NONE, |asked| *asked))
+    told.folded(watched.asked(Token::from(event.token().0)))
 }
 
 fn pick(is: bool, readiness: Readiness) -> Readiness {
