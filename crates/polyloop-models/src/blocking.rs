@@ -5,7 +5,7 @@ use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
 
 use polyloop::blocking::{Entrance, Service};
-use polyloop::{listen, Address, Config, Peer, Protocol};
+use polyloop::{listen_all, Address, Config, Peer, Protocol};
 
 use crate::BoundServer;
 
@@ -21,9 +21,9 @@ impl<F> Blocking<F> {
         config: Config,
         factory: F,
     ) -> io::Result<Blocking<F>> {
-        let backlog = config.backlog;
+        let listeners = listen_all(addresses, config.backlog)?;
         let service = Arc::new(Service::new(config, factory));
-        let entrances = addresses.iter().map(|address| service.entrance(listen(address, backlog)?));
+        let entrances = listeners.into_iter().map(|listener| service.entrance(listener));
         Ok(Blocking { entrances: entrances.collect::<io::Result<_>>()?, service })
     }
 

@@ -201,9 +201,6 @@ impl Model {
         options.check(self)?;
         let Options { trigger, select_unlimited, threads, .. } = options;
         let addresses = &addresses.to_addresses()?[..];
-        if addresses.is_empty() {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "no address to listen on"));
-        }
         match self {
             Model::Iterative => iterative::bind(addresses, options.config, factory),
             Model::Spin => spin::bind(addresses, options.config, factory),

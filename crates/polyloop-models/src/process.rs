@@ -21,7 +21,7 @@ use nix::unistd::Pid;
 use polyloop::blocking::Service;
 use polyloop::driver::{Control, Starvation};
 use polyloop::{
-    concerns_one_connection, listen, Address, Config, Counts, Listener, Peer, Protocol,
+    concerns_one_connection, listen_all, Address, Config, Counts, Listener, Peer, Protocol,
     ServerHandle, Tick,
 };
 
@@ -50,11 +50,9 @@ where
     P: Protocol + 'static,
     F: Fn(&Peer) -> P + Send + Sync + 'static,
 {
-    let mut listeners = Vec::with_capacity(addresses.len());
-    for address in addresses {
-        let listener = listen(address, config.backlog)?;
+    let listeners = listen_all(addresses, config.backlog)?;
+    for listener in &listeners {
         listener.socket().set_nonblocking(true)?;
-        listeners.push(listener);
     }
     let (mailbox, sender) = UnixDatagram::pair()?;
     mailbox.set_nonblocking(true)?;

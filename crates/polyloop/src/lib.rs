@@ -76,7 +76,7 @@ pub use datagram::{DatagramProtocol, DatagramServer, Reply};
 pub use event_loop::{EventLoop, Handler};
 pub use handle::{Handle, ServerHandle};
 pub use interest::{Interest, Readiness};
-pub use listen::{concerns_one_connection, listen, Listener};
+pub use listen::{concerns_one_connection, listen, listen_all, Listener};
 pub use mailbox::{SendError, Sender};
 pub use mio_backend::MioBackend;
 pub use protocol::{Closed, Protocol};

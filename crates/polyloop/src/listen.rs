@@ -108,6 +108,24 @@ pub fn listen(address: &Address, backlog: u32) -> io::Result<Listener> {
     explained(address, opened)
 }
 
+/// As [`listen`], on all of `addresses`.
+///
+/// # Errors
+///
+/// As there; `InvalidInput` if there are none.
+pub fn listen_all(addresses: &[Address], backlog: u32) -> io::Result<Vec<Listener>> {
+    expect_some(addresses)?;
+    addresses.iter().map(|address| listen(address, backlog)).collect()
+}
+
+/// Refuses to listen nowhere.
+pub(crate) fn expect_some(addresses: &[Address]) -> io::Result<()> {
+    if addresses.is_empty() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "no address to listen on"));
+    }
+    Ok(())
+}
+
 /// As [`listen`], at an address where others of this program may listen as well: the kernel spreads
 /// connections over them.
 pub(crate) fn listen_beside(address: &Address, backlog: u32) -> io::Result<Listener> {

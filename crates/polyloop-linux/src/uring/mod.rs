@@ -31,7 +31,7 @@ use std::sync::Arc;
 
 use polyloop::driver::{Mailbox, Message, Place, Remotes};
 use polyloop::{
-    listen, AcceptPolicy, Address, Config, Listener, Peer, Protocol, ServerGroup, ServerHandle,
+    listen_all, AcceptPolicy, Address, Config, Listener, Peer, Protocol, ServerGroup, ServerHandle,
     ToAddresses,
 };
 use rustix::io::Errno;
@@ -112,13 +112,10 @@ impl<F> UringServer<F> {
     where
         F: Fn(&Peer) -> P,
     {
-        let addresses = some(addresses)?;
+        let addresses = addresses.to_addresses()?;
         config.check()?;
         let (opened, remotes) = Opened::new()?;
-        let listeners: Vec<_> = addresses
-            .iter()
-            .map(|address| listen(address, config.backlog))
-            .collect::<io::Result<_>>()?;
+        let listeners = listen_all(&addresses, config.backlog)?;
         let addresses = listeners.iter().map(|listener| listener.address().clone()).collect();
         let handle = ServerHandle::new(Arc::clone(&remotes) as _);
         Ok(UringServer { addresses, handle, opened, remotes, listeners, config, factory })
@@ -142,7 +139,7 @@ impl<F> UringServer<F> {
     where
         F: Fn(&Peer) -> P + Send + Sync + 'static,
     {
-        let addresses = some(addresses)?;
+        let addresses = addresses.to_addresses()?;
         config.check()?;
         let opened = iter::repeat_with(Opened::new).take(loops).collect::<io::Result<Vec<_>>>()?;
         let factory = Arc::new(factory);
@@ -189,14 +186,6 @@ impl<F> fmt::Debug for UringServer<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("UringServer").field("addresses", &self.addresses).finish_non_exhaustive()
     }
-}
-
-fn some(addresses: impl ToAddresses) -> io::Result<Vec<Address>> {
-    let addresses = addresses.to_addresses()?;
-    if addresses.is_empty() {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "no address to listen on"));
-    }
-    Ok(addresses)
 }
 
 /// Looks whether this system has what a [`UringServer`] needs.

@@ -10,11 +10,11 @@ use std::thread;
 
 use mio::net::TcpStream;
 
-use super::{assemble, parts, Message, Remotes, ServerBuilder, Unset};
+use super::{assemble, Message, Remotes, ServerBuilder, Unset};
 use crate::handle::Control;
-use crate::listen::listen_beside;
+use crate::listen::{expect_some, listen_beside};
 use crate::{
-    listen, Address, Backend, Config, Counts, EventLoop, Listener, Peer, Protocol, ServerHandle,
+    listen_all, Address, Backend, Config, Counts, EventLoop, Listener, Peer, Protocol, ServerHandle,
 };
 
 /// Which of a server's loops takes a connection.
@@ -61,7 +61,8 @@ impl ServerBuilder<Unset> {
         P: Protocol + 'static,
         F: Fn(&Peer) -> P + Send + Sync + 'static,
     {
-        let (addresses, config) = parts(self.addresses, self.config)?;
+        let (addresses, config) = (self.addresses?, self.config);
+        config.check()?;
         let open = || {
             let event_loop = EventLoop::<B, Message>::new(backend()?);
             let counters = Arc::clone(event_loop.counters());
@@ -109,7 +110,7 @@ impl ServerGroup {
     ///
     /// # Errors
     ///
-    /// `InvalidInput` for no loop at all; an address can't be listened on; `Unsupported` where the
+    /// `InvalidInput` for no loop at all, or no address; one can't be listened on; `Unsupported` where the
     /// system has no such [`AcceptPolicy`]; what `run` says.
     pub fn new<L>(
         addresses: Vec<Address>,
@@ -118,6 +119,7 @@ impl ServerGroup {
         opened: Vec<(L, Arc<Remotes>)>,
         mut run: impl FnMut(Place<L>) -> io::Result<Run>,
     ) -> io::Result<ServerGroup> {
+        expect_some(&addresses)?;
         if opened.is_empty() {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "a server needs a loop"));
         }
@@ -135,10 +137,7 @@ impl ServerGroup {
                     .iter()
                     .map(|address| listen_beside(address, config.backlog))
                     .collect::<io::Result<_>>()?,
-                (_, 0) => bound
-                    .iter()
-                    .map(|address| listen(address, config.backlog))
-                    .collect::<io::Result<_>>()?,
+                (_, 0) => listen_all(&bound, config.backlog)?,
                 _ => Vec::new(),
             };
             if index == 0 {

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use crate::handle::{Control, Remote};
 use crate::{
-    listen, Address, Backend, Closed, Config, Counters, Counts, EventLoop, Handle, Listener,
+    listen_all, Address, Backend, Closed, Config, Counters, Counts, EventLoop, Handle, Listener,
     MioBackend, Peer, Protocol, Sender, ServerHandle, ToAddresses, Token,
 };
 use connections::Connections;
@@ -153,26 +153,14 @@ impl<B: IntoBackend> ServerBuilder<B> {
         P: Protocol,
         F: Fn(&Peer) -> P,
     {
-        let backend = self.backend.into_backend()?;
-        let (addresses, config) = parts(self.addresses, self.config)?;
-        let listeners = addresses.iter().map(|address| listen(address, config.backlog));
-        let listeners = listeners.collect::<io::Result<_>>()?;
+        let ServerBuilder { addresses, config, backend } = self;
+        let backend = backend.into_backend()?;
+        config.check()?;
+        let listeners = listen_all(&addresses?, config.backlog)?;
         let event_loop = EventLoop::new(backend);
         let remotes = Remotes::new(event_loop.sender(), Arc::clone(event_loop.counters()));
         assemble(event_loop, remotes, config, factory, listeners, None)
     }
-}
-
-fn parts(
-    addresses: io::Result<Vec<Address>>,
-    config: Config,
-) -> io::Result<(Vec<Address>, Config)> {
-    let addresses = addresses?;
-    if addresses.is_empty() {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "no address to listen on"));
-    }
-    config.check()?;
-    Ok((addresses, config))
 }
 
 /// Puts a server together: a loop that may have a seat among others, with or without listeners.
