@@ -6,7 +6,7 @@ use std::mem::MaybeUninit;
 use std::net::TcpListener as BlockingListener;
 
 // Sockets of mio are non-blocking from accept4(2) on, and have nothing else to do with it here.
-use mio::net::{TcpListener, TcpStream};
+use mio::net::TcpListener;
 use polyloop::concerns_one_connection;
 use rustix::event::epoll::{self, EventData, EventFlags};
 use rustix::event::Timespec;
@@ -14,6 +14,7 @@ use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 use slab::Slab;
 
+use crate::connection::Connection;
 use crate::{publish_system_calls, LOOP_BUFFER, REST};
 
 /// How the kernel tells readiness.
@@ -30,12 +31,6 @@ const LISTENER: u64 = u64::MAX;
 /// At each of these a read stops short of what stands behind.
 const NO_SIGN: EventFlags =
     EventFlags::PRI.union(EventFlags::RDHUP).union(EventFlags::HUP).union(EventFlags::ERR);
-
-struct Connection {
-    stream: TcpStream,
-    /// What the kernel did not take yet. Nothing is read while there is any.
-    pending: Vec<u8>,
-}
 
 struct Server {
     epoll: OwnedFd,
@@ -114,7 +109,7 @@ impl Server {
                     };
                     let name = EventData::new_u64(entry.key() as u64);
                     epoll::add(&self.epoll, &stream, name, interest)?;
-                    entry.insert(Connection { stream, pending: Vec::new() });
+                    entry.insert(Connection::new(stream));
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(false),
                 Err(error) if concerns_one_connection(&error) => {}
@@ -127,10 +122,10 @@ impl Server {
     fn echo(&mut self, name: u64, told: EventFlags, buffer: &mut [u8]) -> io::Result<bool> {
         let connection = &mut self.connections[name as usize];
         if self.trigger == Trigger::Edge {
-            return Ok(connection.echo_all(told, buffer, &mut self.calls));
+            return Ok(echo_all(connection, told, buffer, &mut self.calls));
         }
         let blocked = !connection.pending.is_empty();
-        let open = connection.echo_once(buffer, &mut self.calls);
+        let open = connection.echo(buffer, &mut self.calls);
         if open && blocked == connection.pending.is_empty() {
             self.calls += 1;
             let interest = if blocked { EventFlags::IN } else { EventFlags::OUT };
@@ -140,75 +135,50 @@ impl Server {
     }
 }
 
-impl Connection {
-    /// Echoes what one read finds, for a level tells of the rest again.
-    fn echo_once(&mut self, buffer: &mut [u8], calls: &mut u64) -> bool {
-        if !self.pending.is_empty() {
-            return self.write_pending(calls);
-        }
-        *calls += 1;
-        match self.stream.read(buffer) {
-            Ok(0) => false,
-            Ok(length) => self.write(&buffer[..length], calls),
-            Err(error) => spurious(&error),
-        }
-    }
-
-    /// Echoes until a read finds nothing, or says that there is nothing more.
-    fn echo_all(&mut self, told: EventFlags, buffer: &mut [u8], calls: &mut u64) -> bool {
-        loop {
-            if !self.pending.is_empty() {
-                if !self.write_pending(calls) {
-                    return false;
-                }
-                if !self.pending.is_empty() {
-                    return true;
-                }
-            }
-            *calls += 1;
-            let length = match self.stream.read(buffer) {
-                Ok(0) => return false,
-                Ok(length) => length,
-                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-                Err(error) => return error.kind() == ErrorKind::WouldBlock,
-            };
-            if !self.write(&buffer[..length], calls) {
+/// Echoes until a read finds nothing, or says that there is nothing more; false if the connection is
+/// to be closed.
+fn echo_all(
+    connection: &mut Connection,
+    told: EventFlags,
+    buffer: &mut [u8],
+    calls: &mut u64,
+) -> bool {
+    loop {
+        if !connection.pending.is_empty() {
+            if !write_pending(connection, calls) {
                 return false;
             }
-            if length < buffer.len() && !told.intersects(NO_SIGN) && self.pending.is_empty() {
+            if !connection.pending.is_empty() {
                 return true;
             }
         }
-    }
-
-    /// Writes, and keeps what the kernel does not take.
-    fn write(&mut self, bytes: &[u8], calls: &mut u64) -> bool {
         *calls += 1;
-        let written = match self.stream.write(bytes) {
+        let length = match connection.stream.read(buffer) {
             Ok(0) => return false,
-            Ok(written) => written,
-            Err(error) if spurious(&error) => 0,
-            Err(_) => return false,
+            Ok(length) => length,
+            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+            Err(error) => return error.kind() == ErrorKind::WouldBlock,
         };
-        self.pending.extend_from_slice(&bytes[written..]);
-        true
-    }
-
-    /// Writes until nothing is left, or the kernel takes no more.
-    fn write_pending(&mut self, calls: &mut u64) -> bool {
-        while !self.pending.is_empty() {
-            *calls += 1;
-            match self.stream.write(&self.pending) {
-                Ok(0) => return false,
-                Ok(written) => drop(self.pending.drain(..written)),
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return error.kind() == ErrorKind::WouldBlock,
-            }
+        if !connection.write(&buffer[..length], calls) {
+            return false;
         }
-        true
+        let empty = length < buffer.len() && !told.intersects(NO_SIGN);
+        if empty && connection.pending.is_empty() {
+            return true;
+        }
     }
 }
 
-fn spurious(error: &io::Error) -> bool {
-    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted)
+/// Writes until nothing is left, or the kernel takes no more.
+fn write_pending(connection: &mut Connection, calls: &mut u64) -> bool {
+    while !connection.pending.is_empty() {
+        *calls += 1;
+        match connection.stream.write(&connection.pending) {
+            Ok(0) => return false,
+            Ok(written) => drop(connection.pending.drain(..written)),
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return error.kind() == ErrorKind::WouldBlock,
+        }
+    }
+    true
 }

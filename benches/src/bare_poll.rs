@@ -1,7 +1,7 @@
 //! An echo server on poll(2), written by hand: two arrays side by side, changes in O(1).
 #![allow(unsafe_code)]
 
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind};
 use std::net::TcpListener as BlockingListener;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
@@ -11,13 +11,8 @@ use polyloop::concerns_one_connection;
 use rustix::event::{poll, PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 
+use crate::connection::Connection;
 use crate::{publish_system_calls, LOOP_BUFFER, REST};
-
-struct Connection {
-    stream: TcpStream,
-    /// What the kernel did not take yet. Nothing is read while there is any.
-    pending: Vec<u8>,
-}
 
 /// What is watched. Entry 0 is the listener, entry `i + 1` belongs to connection `i`.
 struct Watched {
@@ -28,7 +23,7 @@ struct Watched {
 impl Watched {
     fn add(&mut self, stream: TcpStream) {
         self.entries.push(entry(&stream, PollFlags::IN));
-        self.connections.push(Connection { stream, pending: Vec::new() });
+        self.connections.push(Connection::new(stream));
     }
 
     /// Takes a connection out and closes it; the last one takes its place.
@@ -82,7 +77,7 @@ pub fn serve(listener: BlockingListener) -> io::Result<()> {
             ready -= 1;
             let connection = &mut watched.connections[index];
             let blocked = !connection.pending.is_empty();
-            if echo(connection, &mut buffer, &mut calls) {
+            if connection.echo(&mut buffer, &mut calls) {
                 if blocked == connection.pending.is_empty() {
                     let interest = if blocked { PollFlags::IN } else { PollFlags::OUT };
                     watched.entries[index + 1] = entry(&connection.stream, interest);
@@ -107,38 +102,4 @@ fn accept(listener: &TcpListener, watched: &mut Watched, calls: &mut u64) -> boo
             Err(_) => return true,
         }
     }
-}
-
-/// Echoes what one read finds, for poll(2) tells of the rest again; false if the connection
-/// is to be closed.
-fn echo(connection: &mut Connection, buffer: &mut [u8], calls: &mut u64) -> bool {
-    *calls += 1;
-    if !connection.pending.is_empty() {
-        return match connection.stream.write(&connection.pending) {
-            Ok(0) => false,
-            Ok(written) => {
-                connection.pending.drain(..written);
-                true
-            }
-            Err(error) => spurious(&error),
-        };
-    }
-    let length = match connection.stream.read(buffer) {
-        Ok(0) => return false,
-        Ok(length) => length,
-        Err(error) => return spurious(&error),
-    };
-    *calls += 1;
-    let written = match connection.stream.write(&buffer[..length]) {
-        Ok(0) => return false,
-        Ok(written) => written,
-        Err(error) if spurious(&error) => 0,
-        Err(_) => return false,
-    };
-    connection.pending.extend_from_slice(&buffer[written..length]);
-    true
-}
-
-fn spurious(error: &io::Error) -> bool {
-    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted)
 }

@@ -1,23 +1,18 @@
 //! An echo server on select(2), written by hand: sets that are kept, and copied for each call.
 #![allow(unsafe_code)]
 
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind};
 use std::net::TcpListener as BlockingListener;
 use std::os::fd::{AsRawFd, RawFd};
 use std::ptr;
 
 use libc::{fd_set, FD_CLR, FD_ISSET, FD_SET, FD_SETSIZE, FD_ZERO};
 // Sockets of mio are non-blocking from accept4(2) on, and have nothing else to do with it here.
-use mio::net::{TcpListener, TcpStream};
+use mio::net::TcpListener;
 use polyloop::concerns_one_connection;
 
+use crate::connection::Connection;
 use crate::{publish_system_calls, LOOP_BUFFER, REST};
-
-struct Connection {
-    stream: TcpStream,
-    /// What the kernel did not take yet. Nothing is read while there is any.
-    pending: Vec<u8>,
-}
 
 struct Server {
     readable: Set,
@@ -142,7 +137,7 @@ impl Server {
                     if place >= self.connections.len() {
                         self.connections.resize_with(place + 1, || None);
                     }
-                    self.connections[place] = Some(Connection { stream, pending: Vec::new() });
+                    self.connections[place] = Some(Connection::new(stream));
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return false,
                 Err(error) if concerns_one_connection(&error) => {}
@@ -175,39 +170,4 @@ impl Server {
             self.calls += 1;
         }
     }
-}
-
-impl Connection {
-    /// False if the connection is to be closed.
-    fn echo(&mut self, buffer: &mut [u8], calls: &mut u64) -> bool {
-        *calls += 1;
-        if !self.pending.is_empty() {
-            return match self.stream.write(&self.pending) {
-                Ok(0) => false,
-                Ok(written) => {
-                    self.pending.drain(..written);
-                    true
-                }
-                Err(error) => spurious(&error),
-            };
-        }
-        let length = match self.stream.read(buffer) {
-            Ok(0) => return false,
-            Ok(length) => length,
-            Err(error) => return spurious(&error),
-        };
-        *calls += 1;
-        let written = match self.stream.write(&buffer[..length]) {
-            Ok(0) => return false,
-            Ok(written) => written,
-            Err(error) if spurious(&error) => 0,
-            Err(_) => return false,
-        };
-        self.pending.extend_from_slice(&buffer[written..length]);
-        true
-    }
-}
-
-fn spurious(error: &io::Error) -> bool {
-    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted)
 }

@@ -1,11 +1,11 @@
 //! Servers written by hand, to compare polyloop with: what a good programmer would write for
 //! one machine and one protocol, without a framework.
 //!
-//! All of them echo, and all of them do the same: the backlog from `--backlog`,
-//! `SO_REUSEADDR` and `TCP_NODELAY` on the listener, from which connections take it, soft limit of descriptors raised to
-//! the hard one. A loop reads into one buffer of 64 KiB; a thread or a task for each
-//! connection has a buffer of its own, 16 KiB each. None waits for input of a peer that does
-//! not take the output.
+//! All of them echo, and all of them do the same: the backlog from `--backlog`, `SO_REUSEADDR` and
+//! `TCP_NODELAY` on the listener, from which connections take it, soft limit of descriptors raised
+//! to the hard one. A loop reads into one buffer of 64 KiB; a thread or a task for each connection
+//! has a buffer of its own, 16 KiB each. None waits for input of a peer that does not take the
+//! output.
 //!
 //! A loop counts its system calls, a plain addition a call; it publishes them once a turn
 //! for the thread that answers `stats`.
@@ -25,6 +25,8 @@ pub mod bare_select;
 pub mod bare_thread;
 #[cfg(target_os = "linux")]
 pub mod bare_uring;
+#[cfg(unix)]
+mod connection;
 pub mod tokio_current_thread;
 
 use std::io;
