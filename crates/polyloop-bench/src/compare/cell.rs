@@ -149,20 +149,11 @@ pub fn measure(
     contestant: &Contestant,
     conditions: &Conditions,
 ) -> Result<Measured, String> {
-    let mut arguments = contestant.arguments.clone();
-    arguments.extend(words(&[("--listen", Some("127.0.0.1:0".to_owned())), ("--control", None)]));
-    let transport = conditions.transport;
-    arguments.extend(match transport {
-        Transport::Tcp => words(&[("--backlog", Some(conditions.backlog.to_string()))]),
-        Transport::Udp => words(&[("--transport", Some(transport.to_string()))]),
-    });
-    let own = contestant.program.as_os_str().is_empty();
-    let program = if own { &conditions.program } else { &contestant.program };
-    let mut server = Child::start("server", program, &arguments)?;
+    let mut server = start_server(contestant, conditions)?;
     let listening: Listening = server.hear(PATIENCE)?;
     let protocol = conditions.protocol;
     let listens = &listening.listening;
-    let requested = match transport {
+    let requested = match conditions.transport {
         Transport::Tcp => one_request(listens, protocol),
         Transport::Udp => one_datagram(listens),
     };
@@ -175,43 +166,21 @@ pub fn measure(
     let idle: Stats = server.ask("stats", PATIENCE)?;
     let before: Memory = server.ask("memory", PATIENCE)?;
 
-    let mut arguments = words(&[
-        ("load", None),
-        ("--target", Some(listening.listening.clone())),
-        ("--transport", Some(transport.to_string())),
-        ("--protocol", Some(protocol.to_string())),
-        ("--connections", Some(scenario.connections.to_string())),
-        ("--size", Some(scenario.size.to_string())),
-        ("--duration", Some(units::microseconds(conditions.duration))),
-        ("--warmup", Some(units::microseconds(conditions.warmup))),
-        ("--timeout", Some(units::microseconds(transport.patience()))),
-        ("--control", None),
-    ]);
-    arguments.extend(if scenario.short {
-        words(&[("--short", None)])
-    } else {
-        words(&[("--active", Some(scenario.active.to_string()))])
-    });
-    if let Some(processor) = conditions.load_processor {
-        arguments.extend(words(&[("--pin", Some(processor.to_string()))]));
-    }
-    let mut load = Child::start("load generator", &conditions.program, &arguments)?;
-
-    let request = transport.patience();
+    let mut load = start_load(listens, scenario, conditions)?;
+    let lost_count = || "the load generator lost count of its phases".to_owned();
+    let request = conditions.transport.patience();
     // A thousand connections take a second; a phase may end with one request that times out.
     let Phase::Connected { connections } = load.hear(3 * PATIENCE + 2 * request)? else {
-        return Err("the load generator lost count of its phases".to_owned());
+        return Err(lost_count());
     };
     let connected: Memory = server.ask("memory", PATIENCE)?;
     let Phase::Warm = load.ask("go", PATIENCE + conditions.warmup + 2 * request)? else {
-        return Err("the load generator lost count of its phases".to_owned());
+        return Err(lost_count());
     };
     let start: Stats = server.ask("stats", PATIENCE)?;
     let done: Phase = load.ask("go", PATIENCE + conditions.duration + 2 * request)?;
     let end: Stats = server.ask("stats", PATIENCE)?;
-    let Phase::Done { report } = done else {
-        return Err("the load generator lost count of its phases".to_owned());
-    };
+    let Phase::Done { report } = done else { return Err(lost_count()) };
     if let Some(failure) = report.failure() {
         return Err(failure);
     }
@@ -233,6 +202,44 @@ pub fn measure(
         threads: connected.threads,
         raised_descriptor_limit: listening.raised_descriptor_limit,
     })
+}
+
+fn start_server(contestant: &Contestant, conditions: &Conditions) -> Result<Child, String> {
+    let mut arguments = contestant.arguments.clone();
+    arguments.extend(words(&[("--listen", Some("127.0.0.1:0".to_owned())), ("--control", None)]));
+    let transport = conditions.transport;
+    arguments.extend(match transport {
+        Transport::Tcp => words(&[("--backlog", Some(conditions.backlog.to_string()))]),
+        Transport::Udp => words(&[("--transport", Some(transport.to_string()))]),
+    });
+    let own = contestant.program.as_os_str().is_empty();
+    let program = if own { &conditions.program } else { &contestant.program };
+    Child::start("server", program, &arguments)
+}
+
+fn start_load(target: &str, scenario: &Scenario, conditions: &Conditions) -> Result<Child, String> {
+    let transport = conditions.transport;
+    let mut arguments = words(&[
+        ("load", None),
+        ("--target", Some(target.to_owned())),
+        ("--transport", Some(transport.to_string())),
+        ("--protocol", Some(conditions.protocol.to_string())),
+        ("--connections", Some(scenario.connections.to_string())),
+        ("--size", Some(scenario.size.to_string())),
+        ("--duration", Some(units::microseconds(conditions.duration))),
+        ("--warmup", Some(units::microseconds(conditions.warmup))),
+        ("--timeout", Some(units::microseconds(transport.patience()))),
+        ("--control", None),
+    ]);
+    arguments.extend(if scenario.short {
+        words(&[("--short", None)])
+    } else {
+        words(&[("--active", Some(scenario.active.to_string()))])
+    });
+    if let Some(processor) = conditions.load_processor {
+        arguments.extend(words(&[("--pin", Some(processor.to_string()))]));
+    }
+    Child::start("load generator", &conditions.program, &arguments)
 }
 
 /// Why a server that serves `at_once` connections can't do a scenario of more that last: connects
