@@ -165,6 +165,30 @@ fn results_that_cannot_be_saved_are_known_before_anything_runs() {
 }
 
 #[test]
+#[cfg(unix)]
+fn a_disk_that_fills_up_leaves_the_former_results() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("results.json");
+    std::fs::write(&out, "former").unwrap();
+    // A limit of a file's length stands for the disk. Not ignored, its signal would end the program.
+    let output = Command::new("sh")
+        .args(["-c", "trap '' XFSZ; ulimit -f 1; exec \"$0\" \"$@\""])
+        .args([env!("CARGO_BIN_EXE_polyloop"), "compare", "--models", "", "--rounds", "1"])
+        .args(["--peer", "ghost=no-such-program", "--out"])
+        .arg(&out)
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert_eq!((output.status.code(), text.lines().count()), (Some(1), 1), "{text}");
+    assert!(text.contains("cannot save the results"), "{text}");
+    assert!(text.contains("File too large"), "{text}");
+    assert_eq!(std::fs::read_to_string(&out).unwrap(), "former");
+    // No partial file is left behind.
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+}
+
+#[test]
 #[cfg(target_os = "linux")]
 fn killing_a_comparison_leaves_no_process() {
     let folder = tempfile::tempdir().unwrap();
