@@ -247,3 +247,27 @@ fn quantiles(name: &str, latency: &Latency) -> String {
         time(latency.max_ns),
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_spoils_a_result_is_told_and_only_then() {
+        let clean = Report { rate: Some(1e3), utilisation: Some(0.5), ..Report::default() };
+        let spoilt = Report {
+            saturated: true,
+            missed_rate: true,
+            not_made: 3,
+            raised_descriptor_limit: Some((1024, 4096)),
+            pinned: Some(7),
+            errors: Errors { broken: 2, ..Errors::default() },
+            ..clean.clone()
+        };
+        let (clean, spoilt) = (clean.text(), spoilt.text());
+        for words in ["saturated", "missed rate", "not made", "limit raised", "pinned", "errors"] {
+            assert!(spoilt.contains(words), "{words}: {spoilt}");
+            assert!(!clean.contains(words), "{words}: {clean}");
+        }
+    }
+}
