@@ -76,6 +76,9 @@ fn a_mistake_is_one_line_and_exit_code_2() {
         (&["serve", "--sleep", "2ms"], "--protocol work"),
         (&["load", "--target", "127.0.0.1:1", "--protocol", "http", "--size", "9000"], "at most"),
         (&["serve", "--listen", "nowhere"], "HOST:PORT"),
+        // Reserved never to resolve (RFC 6761).
+        (&["serve", "--listen", "no.such.host.invalid:7000"], "does not resolve"),
+        (&["load", "--target", "no.such.host.invalid:7000"], "does not resolve"),
         (&["compare", "--models", "mio,kqueue"], "poll, epoll, mio"),
         (&["compare", "--models", "epoll,epoll"], "two contestants are called epoll"),
         (&["compare", "--models", "poll", "--trigger", "edge"], "it goes with epoll"),
@@ -135,6 +138,36 @@ fn a_port_in_use_is_explained() {
         assert_eq!(ended.code, Some(1), "{model}: {ended:?}");
         assert_eq!(ended.stderr.lines().count(), 1, "{model}: {ended:?}");
         assert!(ended.stderr.contains("another program listens there"), "{model}: {ended:?}");
+    }
+}
+
+#[test]
+fn an_address_where_nobody_can_listen_is_explained() {
+    let no_directory = if cfg!(unix) { "make the directory first" } else { "Unix only" };
+    for (address, hint) in [
+        ("unix:/no/such/directory/socket", no_directory),
+        // Reserved for documentation (RFC 5737).
+        ("192.0.2.1:0", "this machine does not have that address"),
+    ] {
+        // One that listens all the same ends with its input.
+        let ended = polyloop(&["serve", "--listen", address, "--control"]);
+        assert_eq!(ended.code, Some(1), "{ended:?}");
+        assert_eq!(ended.stderr.lines().count(), 1, "{ended:?}");
+        assert!(ended.stderr.contains(hint), "{ended:?}");
+    }
+}
+
+#[test]
+fn a_processor_that_cannot_be_pinned_to_is_one_line_and_exit_code_1() {
+    for (arguments, who) in [
+        (&["serve", "--listen", "127.0.0.1:0", "--control"][..], "the server"),
+        (&["load", "--target", "127.0.0.1:1"], "the load generator"),
+    ] {
+        let ended = polyloop(&[arguments, &["--pin", "4096"]].concat());
+        assert_eq!(ended.code, Some(1), "{ended:?}");
+        assert_eq!(ended.stderr.lines().count(), 1, "{ended:?}");
+        let told = format!("cannot pin {who} to processor 4096");
+        assert!(ended.stderr.contains(&told), "{ended:?}");
     }
 }
 

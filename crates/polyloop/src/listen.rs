@@ -280,6 +280,20 @@ mod tests {
         assert!(error.to_string().contains(&first.address().to_string()), "{error}");
     }
 
+    #[test]
+    fn who_may_not_listen_is_told_where_one_may() {
+        let advice = |address: &Address| {
+            refused(address, &io::ErrorKind::PermissionDenied.into()).to_string()
+        };
+        let port = advice(&"127.0.0.1:80".parse().unwrap());
+        assert!(
+            port.ends_with("; ports below 1024 need privileges: choose a higher one"),
+            "{port}"
+        );
+        let path = advice(&Address::Unix("/root/socket".into()));
+        assert!(path.ends_with("; choose a directory that you may write to"), "{path}");
+    }
+
     #[cfg(unix)]
     mod unix {
         use super::*;

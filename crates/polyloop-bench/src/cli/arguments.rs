@@ -419,6 +419,20 @@ mod tests {
     }
 
     #[test]
+    fn a_deadline_of_zero_is_for_ever() {
+        let config = |arguments: &[&str]| {
+            let cli = Cli::try_parse_from([&["polyloop", "serve"], arguments].concat()).unwrap();
+            let Some(Command::Serve(args)) = cli.command else { panic!("serve was asked for") };
+            args.config().map_err(|usage| usage.0).unwrap()
+        };
+        let never = config(&["--idle-timeout", "0", "--read-timeout", "0s"]);
+        assert_eq!((never.idle, never.read), (None, None));
+        let soon = config(&["--idle-timeout", "1ms"]);
+        let default = Config::default();
+        assert_eq!((soon.idle, soon.read), (Some(Duration::from_millis(1)), default.read));
+    }
+
+    #[test]
     fn peers_have_a_name_a_program_and_arguments() {
         let peer = parse_peer("mine=./server,--fast,--loops=2").unwrap();
         assert_eq!(peer.name, "mine");
