@@ -129,7 +129,8 @@ fn a_sleeping_request_holds_up_a_loop_and_no_other_thread() {
         begun.elapsed()
     };
     assert!(elapsed("poll") >= 8 * SLEEP);
-    assert!(elapsed("thread") < 8 * SLEEP);
+    // On a busy machine, threads that could run may wait their turn.
+    assert!((0..5).any(|_| elapsed("thread") < 8 * SLEEP));
 }
 
 impl Serving {
