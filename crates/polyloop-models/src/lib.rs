@@ -483,4 +483,16 @@ mod tests {
             }
         }
     }
+
+    /// Tests leave out the models that a system lacks: who counts on one names it.
+    #[test]
+    fn models_that_are_counted_on_are_here() {
+        let required = std::env::var("POLYLOOP_REQUIRE").unwrap_or_default();
+        for name in required.split(',').filter(|name| !name.is_empty()) {
+            let model = name.parse::<Variant>().unwrap().model();
+            if let Err(missing) = model.check() {
+                panic!("POLYLOOP_REQUIRE={required}, and {missing}");
+            }
+        }
+    }
 }

@@ -35,7 +35,7 @@ pub use exchanging::*;
 pub use failing::*;
 pub use flooding::*;
 
-use crate::protocol::Company;
+use crate::protocol::{is_here, Company};
 use crate::watchdog::{self, Fails};
 
 /// What a scenario is given.
@@ -62,7 +62,8 @@ const HANGS: Fails = Fails::HangsFor(Duration::from_secs(1));
 
 /// Runs one scenario with one model, under the [watchdog](watchdog::run).
 ///
-/// One that is excused must fail; one of a model that this system lacks is not run.
+/// One that is excused must fail; one of a model that this system lacks is not run, and says
+/// so.
 ///
 /// # Panics
 ///
@@ -70,7 +71,7 @@ const HANGS: Fails = Fails::HangsFor(Duration::from_secs(1));
 pub fn run(scene: Scene, scenario: &str, run: fn(&Scene)) {
     let batch = if scene.batches { "batches::" } else { "" };
     let name = format!("{}::{batch}{scenario}", scene.model);
-    if scene.model.check().is_err() || (scene.batches && !has_batches()) {
+    if !is_here(scene.model, &name) || (scene.batches && !has_batches()) {
         return;
     }
     let bare = scenario.trim_start_matches("lively::");

@@ -38,6 +38,8 @@ mod timers;
 #[cfg(unix)]
 mod unix_sockets;
 
+use std::io::ErrorKind;
+
 use polyloop_models::Model;
 
 pub use backpressure::*;
@@ -93,9 +95,8 @@ pub enum Company {
 /// If the scenario fails and has no excuse, or has one and does not fail.
 pub fn run(scene: Scene, scenario: &str, run: fn(&Scene)) {
     let name = format!("{}::{scenario}", scene.name);
-    if let Err(missing) = scene.model.check() {
-        assert_eq!(missing.kind(), std::io::ErrorKind::Unsupported, "{missing}");
-        return println!("{name} is not run: {missing}");
+    if !is_here(scene.model, &name) {
+        return;
     }
     match excuse(scene.model, scenario) {
         None => watchdog::run(&name, move || run(&scene)),
@@ -103,4 +104,14 @@ pub fn run(scene: Scene, scenario: &str, run: fn(&Scene)) {
             watchdog::expect_failure(&name, reason, fails, move || run(&scene));
         }
     }
+}
+
+/// Whether this system has the model; if not, says that the test is not run.
+pub(crate) fn is_here(model: Model, test: &str) -> bool {
+    let missing = model.check().err();
+    if let Some(missing) = &missing {
+        assert_eq!(missing.kind(), ErrorKind::Unsupported, "{missing}");
+        println!("{test} is not run: {missing}");
+    }
+    missing.is_none()
 }
