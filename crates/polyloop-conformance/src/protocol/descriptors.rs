@@ -8,6 +8,7 @@ use std::thread;
 use std::time::Instant;
 
 use log::{Level, LevelFilter, Log, Metadata, Record};
+use polyloop::driver::Starvation;
 use polyloop::Config;
 use polyloop_models::Model;
 use rustix::process::{getrlimit, setrlimit, Resource, Rlimit};
@@ -26,25 +27,39 @@ pub fn out_of_descriptors_and_recovering(scene: &Scene) {
 /// With every descriptor taken, a server that sleeps in whatever it waits with can still be told to
 /// end.
 pub fn without_a_descriptor_left_a_server_can_be_stopped(scene: &Scene) {
-    in_a_process_of_its_own(|| {
-        let served = scene.serve(|| Echo);
+    in_a_process_of_its_own(|| stop_without_a_descriptor(scene));
+}
+
+fn stop_without_a_descriptor(scene: &Scene) {
+    count_warnings();
+    let bound = scene.bind_and_prepare(Config::default(), || Echo, || leave_room_for(0));
+    let served = bound.run();
+    if scene.model.forks() {
+        // It has had none from the first. Whoever waits is tried for now and then, and not all the
+        // time.
+        let began = Instant::now();
+        let _waits = served.connect();
+        while served.counts().accepts < 3 {
+            thread::yield_now();
+        }
+        let tried = began.elapsed();
+        assert!(tried >= 2 * Starvation::REST, "three failed accepts in {tried:?}: it spins");
+        assert_eq!(WARNINGS.count(), 1, "a warning for each try");
+    } else {
         let mut client = served.connect();
         client.exchange(b"one");
         drop(client);
         served.log().wait_until_open(0);
-        leave_room_for(1);
-        // An accept that sleeps holds the number of the descriptor that it will return.
-        let _taken: Vec<_> = std::iter::from_fn(|| File::open("/dev/null").ok()).collect();
-        served.stop();
-    });
+        leave_room_for(0);
+    }
+    served.stop();
 }
 
 const CLIENTS: usize = 30;
 const ROOM: usize = 10;
 
 fn run_out(scene: &Scene) {
-    log::set_logger(&WARNINGS).expect("nobody else logs here");
-    log::set_max_level(LevelFilter::Warn);
+    count_warnings();
     // The place that is given back when there is no descriptor is the last one under the limit, for
     // which others wait.
     let config = Config { max_connections: Some(ROOM + 1), ..Config::default() };
@@ -113,8 +128,7 @@ fn run_past_fd_setsize(scene: &Scene) {
     /// As large as it is anywhere.
     const FD_SETSIZE: i32 = 1024;
     const EACH: usize = 10;
-    log::set_logger(&WARNINGS).expect("nobody else logs here");
-    log::set_max_level(LevelFilter::Warn);
+    count_warnings();
     make_room_for_high_descriptors();
     // A server that forks has one connection's descriptor at a time: there each of them is high.
     let _taken = forked::is_here().then(|| take_all_below(FD_SETSIZE));
@@ -135,7 +149,6 @@ fn run_past_fd_setsize(scene: &Scene) {
             client.exchange(b"past the limit");
         }
     }
-    assert_eq!(WARNINGS.count(), usize::from(refused), "it is said once");
     for client in &mut low {
         client.exchange(b"as ever");
     }
@@ -150,6 +163,7 @@ fn run_past_fd_setsize(scene: &Scene) {
     let counts = served.stop();
     let opened = if refused { 2 * EACH } else { 3 * EACH };
     assert_eq!(counts.opened, opened as u64);
+    assert_eq!(WARNINGS.count(), usize::from(refused), "it is said once");
 }
 
 fn take_all_below(number: RawFd) -> Vec<File> {
@@ -164,12 +178,19 @@ fn take_all_below(number: RawFd) -> Vec<File> {
 fn leave_room_for(room: usize) {
     // The lowest number that is free is given out first, and some lower ones may be taken.
     let open = |_| File::open("/dev/null").expect("there is room for a few more");
-    let files: Vec<_> = (0..room).map(open).collect();
-    let last = files.iter().map(|file| file.as_raw_fd()).max().expect("some room is asked for");
-    let limit = u64::try_from(last).expect("a descriptor is not negative") + 1;
+    let files: Vec<_> = (0..=room).map(open).collect();
+    // The first that is not to be given out.
+    let last = files.iter().map(|file| file.as_raw_fd()).max().expect("there is one at least");
+    let limit = u64::try_from(last).expect("a descriptor is not negative");
     let maximum = getrlimit(Resource::Nofile).maximum;
     setrlimit(Resource::Nofile, Rlimit { current: Some(limit), maximum })
         .expect("a limit can be lowered");
+}
+
+/// From here on; a server that is a process of its own has them counted in that of the scenario.
+fn count_warnings() {
+    log::set_logger(&WARNINGS).expect("nobody else logs here");
+    log::set_max_level(LevelFilter::Warn);
 }
 
 static WARNINGS: Warnings = Warnings(AtomicUsize::new(0));
@@ -192,10 +213,14 @@ impl Log for Warnings {
     }
 
     fn log(&self, record: &Record<'_>) {
-        if self.enabled(record.metadata()) {
-            eprintln!("{}", record.args());
-            self.0.fetch_add(1, Ordering::SeqCst);
+        if !self.enabled(record.metadata()) {
+            return;
         }
+        if forked::is_here() {
+            return forked::say(&format!("warned {}", record.args()));
+        }
+        eprintln!("{}", record.args());
+        self.0.fetch_add(1, Ordering::SeqCst);
     }
 
     fn flush(&self) {}

@@ -56,8 +56,9 @@ pub(super) fn address() -> Option<Address> {
 }
 
 /// Serves from the only thread of this process, from when the scenario has it run until it has it
-/// end.
-pub(super) fn serve_here(server: BoundServer) -> ! {
+/// end. `prepare` does to this process what the scenario wants done to it, when the server has all
+/// that it begins with.
+pub(super) fn serve_here(server: BoundServer, prepare: impl FnOnce()) -> ! {
     say(&format!("listening {}", server.addresses()[0]));
     let handle = server.handle();
     let mut asked = Asked { handle: handle.clone(), come: Vec::new() };
@@ -67,6 +68,7 @@ pub(super) fn serve_here(server: BoundServer) -> ! {
         ControlFlow::Continue(())
     });
     let attendant = attendant.expect("a test gives it a standard input");
+    prepare();
     server.run_with(attendant).expect("a server ends without an error");
     say_counts(&handle);
     std::process::exit(0)
@@ -227,6 +229,9 @@ fn take(line: &str, log: &Log, answers: &Sender<Counts>) {
         }
         let _ = answers.send(Counts::from_array(numbers));
         return;
+    }
+    if let Some(warning) = line.strip_prefix("warned ") {
+        return log::warn!("{warning}");
     }
     let peer = words.next().and_then(|peer| peer.parse().ok()).expect("a witness names the peer");
     match kind {

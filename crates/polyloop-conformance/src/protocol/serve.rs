@@ -56,6 +56,17 @@ impl Scene {
         config: Config,
         make: impl Fn() -> P + Send + Sync + 'static,
     ) -> Bound {
+        self.bind_and_prepare(config, make, || {})
+    }
+
+    /// As [`bind`](Scene::bind); where the server has a process of its own, `prepare` is called there
+    /// before it runs.
+    pub(crate) fn bind_and_prepare<P: Protocol + 'static>(
+        &self,
+        config: Config,
+        make: impl Fn() -> P + Send + Sync + 'static,
+        prepare: impl FnOnce(),
+    ) -> Bound {
         let log = Arc::new(Log::default());
         let witness = Arc::clone(&log);
         let lively = self.company == Company::Lively;
@@ -74,7 +85,7 @@ impl Scene {
         });
         let server = server.expect("a port is free");
         if forked::is_here() {
-            forked::serve_here(server);
+            forked::serve_here(server, prepare);
         }
         Bound {
             address: server.addresses()[0].ip().expect("TCP"),

@@ -39,7 +39,7 @@ impl Served {
     /// Listens, lets `before` talk to who does not run yet, and runs.
     fn after<T>(scene: &Scene, before: impl FnOnce(UnixStream) -> T) -> (Served, T) {
         if let Some(address) = forked::address() {
-            forked::serve_here(bind(scene, &address));
+            forked::serve_here(bind(scene, &address), || {});
         }
         let directory = tempfile::tempdir().expect("a temporary directory can be made");
         let path = directory.path().join("socket");
