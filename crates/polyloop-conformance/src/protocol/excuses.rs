@@ -48,8 +48,6 @@ const SHARING: &[&str] = &[
     "another_thread_may_close",
     "another_thread_may_close_an_idle_connection",
     "a_paused_connection_can_be_reached",
-    "a_handle_sends_after_what_was_sent_before",
-    "a_handle_closes_after_what_was_sent_before",
     "a_handle_sends_nothing_after_finish",
     "a_handle_of_the_past_reaches_nobody",
     "a_slow_reader_holds_up_nobody",
