@@ -10,20 +10,24 @@ use nix::sys::signal::{SigSet, Signal};
 use polyloop::{Config, Connection, Protocol};
 use polyloop_models::{Attendant, Model};
 
-/// Set in the process that is to serve.
+/// Set in the process that is to serve: the model.
 const SERVE: &str = "POLYLOOP_FORKING_SERVE";
 
 /// What a server needs at most to do what it is asked; one that hangs takes longer.
 const LONG: Duration = Duration::from_secs(20);
 
 pub(crate) fn run() {
-    if env::var_os(SERVE).is_some() {
-        serve();
+    if let Ok(model) = env::var(SERVE) {
+        serve(model.parse().unwrap());
     }
     it_ends_though_it_was_started_deaf_to_its_children();
     what_a_connection_counted_is_not_lost_in_a_panic();
     #[cfg(target_os = "linux")] // elsewhere nobody tells
     a_thread_that_was_started_meanwhile_ends_it();
+    #[cfg(target_os = "linux")] // elsewhere a limit of processes is none of threads
+    for model in [Model::Process, Model::Thread] {
+        whom_nobody_can_serve_is_closed_and_leaves_its_place(model);
+    }
     println!("forking: ok");
 }
 
@@ -31,7 +35,7 @@ pub(crate) fn run() {
 fn it_ends_though_it_was_started_deaf_to_its_children() {
     let deaf = SigSet::from(Signal::SIGCHLD);
     deaf.thread_block().unwrap();
-    let server = Server::start();
+    let server = Server::start(Model::Process);
     deaf.thread_unblock().unwrap();
     let clients = [(); 3].map(|()| server.connect());
     for client in &clients {
@@ -41,7 +45,7 @@ fn it_ends_though_it_was_started_deaf_to_its_children() {
 }
 
 fn what_a_connection_counted_is_not_lost_in_a_panic() {
-    let mut server = Server::start();
+    let mut server = Server::start(Model::Process);
     let client = server.connect();
     exchange(&client);
     (&client).write_all(PANIC).unwrap();
@@ -56,7 +60,7 @@ fn what_a_connection_counted_is_not_lost_in_a_panic() {
 
 #[cfg(target_os = "linux")]
 fn a_thread_that_was_started_meanwhile_ends_it() {
-    let mut server = Server::start();
+    let mut server = Server::start(Model::Process);
     let client = server.connect();
     exchange(&client);
     assert_eq!(server.ask("thread"), "started");
@@ -65,6 +69,19 @@ fn a_thread_that_was_started_meanwhile_ends_it() {
     let error = server.lines.next().unwrap().unwrap();
     assert!(error.contains("as the only one"), "{error}");
     assert_eq!(server.end().code(), Some(1));
+}
+
+#[cfg(target_os = "linux")]
+fn whom_nobody_can_serve_is_closed_and_leaves_its_place(model: Model) {
+    let mut server = Server::start(model);
+    assert_eq!(server.ask("limit"), "done");
+    // One more than it may have at once.
+    for _ in 0..=CONNECTIONS {
+        assert_eq!((&server.connect()).read(&mut [0]).unwrap(), 0, "{model}");
+    }
+    assert_eq!(server.ask("no limit"), "done");
+    exchange(&server.connect());
+    assert!(server.end().success());
 }
 
 /// Tries until it is so.
@@ -89,9 +106,9 @@ struct Server {
 }
 
 impl Server {
-    fn start() -> Server {
+    fn start(model: Model) -> Server {
         let mut process = Command::new(env::current_exe().unwrap())
-            .env(SERVE, "")
+            .env(SERVE, model.name())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -107,7 +124,7 @@ impl Server {
         stream
     }
 
-    /// Asks for one of its counts, or that it start a thread.
+    /// Asks for one of its counts, or that something be done to its process.
     fn ask(&mut self, name: &str) -> String {
         writeln!(self.process.stdin.as_ref().unwrap(), "{name}").unwrap();
         self.lines.next().unwrap().unwrap()
@@ -145,11 +162,15 @@ impl Protocol for Echo {
     }
 }
 
-fn serve() -> ! {
-    let server = Model::Process.bind("127.0.0.1:0", Config::default(), |_| Echo).unwrap();
+/// How many a server has at most.
+const CONNECTIONS: usize = 3;
+
+fn serve(model: Model) -> ! {
+    let config = Config { max_connections: Some(CONNECTIONS), ..Config::default() };
+    let server = model.bind("127.0.0.1:0", config, |_| Echo).unwrap();
     say(&server.addresses()[0].to_string());
     let handle = server.handle();
-    let attendant = Attendant::of_stdin(move || {
+    let attend = move || {
         let mut line = String::new();
         io::stdin().read_line(&mut line).unwrap();
         match line.trim() {
@@ -163,6 +184,11 @@ fn serve() -> ! {
                 });
                 say("started");
             }
+            #[cfg(target_os = "linux")]
+            asked @ ("limit" | "no limit") => {
+                limit_processes(asked == "limit");
+                say("done");
+            }
             asked => {
                 let counts = handle.counts().named();
                 let (_, count) = counts.iter().find(|(name, _)| *name == asked).unwrap();
@@ -170,12 +196,31 @@ fn serve() -> ! {
             }
         }
         ControlFlow::Continue(())
-    });
-    if let Err(error) = server.run_with(attendant.unwrap()) {
+    };
+    let ended = if model.forks() {
+        server.run_with(Attendant::of_stdin(attend).unwrap())
+    } else {
+        let serving = thread::spawn(|| server.run());
+        while attend().is_continue() {}
+        serving.join().unwrap()
+    };
+    if let Err(error) = ended {
         say(&error.to_string());
         process::exit(1);
     }
     process::exit(0)
+}
+
+/// Lets this process start no other and no thread, or all that it may.
+#[cfg(target_os = "linux")]
+fn limit_processes(limited: bool) {
+    use nix::sys::resource::{getrlimit, setrlimit, Resource};
+    use nix::unistd::{setuid, Uid};
+
+    // Root is not bound; but for that of a user namespace, which may know nobody else.
+    let _ = setuid(Uid::from_raw(65534));
+    let (_, most) = getrlimit(Resource::RLIMIT_NPROC).unwrap();
+    setrlimit(Resource::RLIMIT_NPROC, if limited { 0 } else { most }, most).unwrap();
 }
 
 fn say(line: &str) {

@@ -3,7 +3,7 @@ use std::net::TcpListener;
 use std::sync::mpsc::{self, Sender};
 
 use super::*;
-use crate::{Connection, Handle};
+use crate::{listen, Connection, Handle};
 
 /// What a scenario hears of a connection.
 enum News {
@@ -67,4 +67,32 @@ fn slow_readers_start_no_more_threads_than_a_process_has_room_for() {
     while service.threads() > 0 {
         thread::yield_now();
     }
+}
+
+#[test]
+fn a_connection_that_nobody_can_serve_leaves_its_place_to_another() {
+    let config = Config { max_connections: Some(1), ..Config::default() };
+    let (sender, _news) = mpsc::channel();
+    let service = Service::new(config, move |_: &Peer| Told(sender.clone()));
+    let listener = listen(&"127.0.0.1:0".parse().unwrap(), 8).unwrap();
+    let entrance = service.entrance(listener).unwrap();
+    let accept = || {
+        let client = TcpStream::connect(entrance.address()).unwrap();
+        let (stream, peer) = service.accept(&entrance).unwrap();
+        assert_eq!(service.connections(), 1);
+        (client, stream, peer)
+    };
+    let (_nobodys, stream, _) = accept();
+    drop(stream);
+    service.give_up("thread", &ErrorKind::OutOfMemory.into());
+    // Of a place that is taken for ever, no accept and no drain would see the end.
+    assert_eq!(service.connections(), 0);
+    let (client, stream, peer) = accept();
+    drop(client);
+    assert_eq!(service.serve(stream, &peer), Closed::Finished);
+    assert_eq!(service.connections(), 0);
+    let handle = service.handle();
+    handle.drain();
+    service.wait_for_end();
+    assert_eq!((handle.counts().accepts, handle.counts().opened), (2, 1));
 }
