@@ -190,14 +190,18 @@ fn the_limit_is_that_of_all_loops_together(model: Model) {
         assert_eq!(served.opened().iter().sum::<u64>(), 4, "{accept:?}");
         // One leaves, one is let in; which one of those that share a port is the kernel's choice.
         drop(first);
-        let (mut open, mut done) = (waiting, 0);
-        while let Some(index) = open.iter().position(is_answered) {
-            let mut client = open.remove(index);
+        let began = Instant::now();
+        while !waiting.is_empty() {
+            assert!(
+                began.elapsed() < Duration::from_secs(20),
+                "{accept:?}: {} still wait",
+                waiting.len()
+            );
+            let Some(index) = waiting.iter().position(is_answered) else { continue };
+            let mut client = waiting.remove(index);
             client.read_exact(&mut [0; 9]).unwrap();
             exchange(&mut client);
-            done += 1;
         }
-        assert_eq!((done, open.len()), (8, 0), "{accept:?}");
         served.stop();
     }
 }
