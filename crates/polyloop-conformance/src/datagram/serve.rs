@@ -100,9 +100,17 @@ impl Scene {
         matches!(self.model, Model::Iterative | Model::Pool)
     }
 
+    /// How many threads of the server receive.
+    pub(super) fn threads(&self) -> u32 {
+        match self.model {
+            Model::Pool => Options::THREADS.get() as u32,
+            _ => 1,
+        }
+    }
+
     /// Whether datagrams of one client may overtake each other in the server.
     pub(super) fn has_several_threads(&self) -> bool {
-        self.model == Model::Pool
+        self.threads() > 1
     }
 
     fn bound(&self, server: BoundServer) -> Bound {
