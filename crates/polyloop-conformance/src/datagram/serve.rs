@@ -39,6 +39,30 @@ impl DatagramProtocol for Echo {
     }
 }
 
+/// Sends a datagram that names the server's own address there twice more. Each of these does the
+/// same, so that from the first on there is always more to receive, however seldom any other thread
+/// runs. Says back what else it hears.
+pub(super) struct Endless {
+    socket: UdpSocket,
+}
+
+impl Endless {
+    pub(super) fn new() -> Endless {
+        Endless { socket: UdpSocket::bind(ANY).expect("the system has room for one more socket") }
+    }
+}
+
+impl DatagramProtocol for Endless {
+    fn received(&mut self, _: SocketAddr, datagram: &[u8], reply: Reply<'_>) {
+        let named = std::str::from_utf8(datagram).ok().and_then(|text| text.parse().ok());
+        let Some::<SocketAddr>(server) = named else { return reply.send(datagram) };
+        for _ in 0..2 {
+            // What finds no room is lost.
+            let _ = self.socket.send_to(datagram, server);
+        }
+    }
+}
+
 /// A server that receives already, and does not answer yet.
 pub(super) struct Bound {
     server: BoundServer,
@@ -79,7 +103,16 @@ impl Scene {
 
     /// Serves an echo at a socket with faults.
     pub(super) fn serve_with(&self, faults: Faults) -> Served {
-        let (config, make) = (Config::default(), || Echo);
+        self.bind_with(faults, Config::default(), || Echo).run()
+    }
+
+    /// Prepares to serve the protocol that `make` makes at a socket with faults.
+    pub(super) fn bind_with<P: DatagramProtocol + 'static>(
+        &self,
+        faults: Faults,
+        config: Config,
+        make: impl Fn() -> P + Send + 'static,
+    ) -> Bound {
         let faults = std::cell::Cell::new(Some(faults));
         let faults = || faults.take().expect("there is one socket");
         let server = if self.batches {
@@ -92,7 +125,7 @@ impl Scene {
             })
         };
         // A companion would meet the faults.
-        Bound { server: server.expect("a port is free"), lively: false }.run()
+        Bound { server: server.expect("a port is free"), lively: false }
     }
 
     /// Whether the model's sockets block.
@@ -159,6 +192,20 @@ impl Served {
 
     pub(super) fn handle(&self) -> &ServerHandle {
         &self.handle
+    }
+
+    /// Floods the first address of a server of [`Endless`].
+    pub(super) fn flood(&self) {
+        self.connect().send_at_once(self.addresses[0].to_string().as_bytes());
+        self.receives_more();
+    }
+
+    /// Waits until the server has received many more datagrams, in several turns.
+    pub(super) fn receives_more(&self) {
+        let enough = self.handle.counts().datagrams + 1_000;
+        while self.handle.counts().datagrams < enough {
+            thread::yield_now();
+        }
     }
 
     /// Stops the server.
@@ -294,42 +341,5 @@ impl Client {
         let read = self.socket.recv(&mut [0; 64]);
         self.socket.set_nonblocking(false).expect("a socket can be made blocking");
         assert_eq!(read.expect_err("nothing to read").kind(), io::ErrorKind::WouldBlock);
-    }
-}
-
-/// A client that sends without waiting for an answer, until it is dropped.
-pub(super) struct Flood {
-    over: Arc<AtomicBool>,
-    sending: Option<JoinHandle<()>>,
-}
-
-impl Flood {
-    /// Begins, and waits until the first datagrams are out.
-    pub(super) fn start(client: Client) -> Flood {
-        let over = Arc::new(AtomicBool::new(false));
-        let told = Arc::clone(&over);
-        let (begun, begins) = std::sync::mpsc::channel();
-        let sending = thread::spawn(move || {
-            let mut begun = Some(begun);
-            while !told.load(Ordering::Relaxed) {
-                for _ in 0..100 {
-                    // The server may be gone already, which an ICMP message tells.
-                    let _ = client.socket.send(b"and another one");
-                }
-                begun = None;
-            }
-            drop(begun);
-        });
-        let _: Result<(), _> = begins.recv();
-        Flood { over, sending: Some(sending) }
-    }
-}
-
-impl Drop for Flood {
-    fn drop(&mut self) {
-        self.over.store(true, Ordering::Relaxed);
-        if let Some(sending) = self.sending.take() {
-            let _ = sending.join();
-        }
     }
 }
