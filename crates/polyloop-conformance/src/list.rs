@@ -22,6 +22,7 @@ macro_rules! with_scenarios {
                 no_limit_waits_for_readiness
                 zero_does_not_wait
                 a_limit_is_never_cut_short
+                a_limit_is_over_in_time
                 the_longest_limit_is_accepted
                 a_limit_holds_while_others_wake
 
@@ -121,6 +122,7 @@ macro_rules! with_scenarios {
 
                 timers_come_in_order_and_never_early
                 a_short_timer_does_not_spin
+                a_turn_waits_for_limit_or_timer
                 wakes_neither_hurry_nor_delay_a_timer
                 a_busy_source_does_not_delay_a_timer
                 timers_do_not_starve_sources

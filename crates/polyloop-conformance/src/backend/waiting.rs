@@ -152,6 +152,29 @@ pub fn a_limit_is_never_cut_short<B: Backend>(make: Make<B>) {
     }
 }
 
+/// When a limit has passed, the wait is over.
+pub fn a_limit_is_over_in_time<B: Backend>(make: Make<B>) {
+    /// The clock of Windows ticks every 15.6 ms.
+    const LATE: Duration = Duration::from_millis(if cfg!(windows) { 20 } else { 5 });
+    let mut watcher = Watcher::new(make);
+    let (mut idle, _peer) = pair();
+    for watching in [false, true] {
+        if watching {
+            watcher.register(&mut idle, Interest::READABLE);
+        }
+        for limit in [1_u64, 999, 5_000].map(Duration::from_micros) {
+            let mut is_in_time = || {
+                let start = Instant::now();
+                watcher.idle_polls(limit);
+                start.elapsed() < limit + LATE
+            };
+            // A machine that is busy delays some, and never all.
+            let in_time = (0..100).any(|_| is_in_time());
+            assert!(in_time, "contract 3: a wait of {limit:?} took more than {LATE:?} longer");
+        }
+    }
+}
+
 /// The longest limit that can be said is no error.
 pub fn the_longest_limit_is_accepted<B: Backend>(make: Make<B>) {
     let mut watcher = Watcher::new(make);

@@ -71,6 +71,31 @@ pub fn a_short_timer_does_not_spin<B: Backend>(make: Make<B>) {
     );
 }
 
+/// Of a turn's limit and the next timer, whichever comes first ends the wait.
+pub fn a_turn_waits_for_limit_or_timer<B: Backend>(make: Make<B>) {
+    const SOON: Duration = Duration::from_millis(5);
+    const LATE: Duration = Duration::from_secs(3600);
+    let mut event_loop = new_loop(make);
+    let far = event_loop.context().set_timer(LATE, name(0));
+    let (begun, mut turns) = (Instant::now(), 0);
+    while let Some(left) = SOON.checked_sub(begun.elapsed()) {
+        turns += 1;
+        turn(&mut event_loop, Some(left), |_, call| {
+            assert!(!matches!(call, Call::Timer(..)), "contract 2: early");
+        });
+    }
+    assert!(turns <= 2 + SPURIOUS, "contract 3: {turns} turns in {SOON:?}");
+
+    event_loop.context().cancel_timer(far);
+    let set = Instant::now();
+    event_loop.context().set_timer(SOON, name(0));
+    let mut came = false;
+    while !came {
+        turn(&mut event_loop, Some(LATE), |_, call| came |= matches!(call, Call::Timer(..)));
+    }
+    assert!(set.elapsed() >= SOON, "contract 2: early");
+}
+
 /// While another thread wakes the loop again and again, a timer is neither early nor put off.
 pub fn wakes_neither_hurry_nor_delay_a_timer<B: Backend>(make: Make<B>) {
     const AFTER: Duration = Duration::from_millis(20);
