@@ -143,6 +143,9 @@ macro_rules! with_scenarios {
                 a_lively_source_does_not_starve_others
                 a_repost_is_not_put_off_by_another
                 stop_ends_the_turn_first
+
+                changes_are_counted
+                turns_and_waits_are_counted
             }
             unix {
                 closed_without_deregister_is_as_declared
@@ -240,6 +243,7 @@ mod tests {
             include_str!("event_loop/timers.rs"),
             include_str!("event_loop/messages.rs"),
             include_str!("event_loop/turns.rs"),
+            include_str!("event_loop/counting.rs"),
             include_str!("unix.rs"),
         ];
         let mut found = 0;

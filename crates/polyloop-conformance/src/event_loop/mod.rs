@@ -1,6 +1,7 @@
 //! The loop's duties, on every backend: one handler, correct on edges and on levels.
 
 mod connecting;
+mod counting;
 mod messages;
 mod partial_io;
 mod pausing;
@@ -10,6 +11,7 @@ mod turns;
 mod writing;
 
 pub use connecting::*;
+pub use counting::*;
 pub use messages::*;
 pub use partial_io::*;
 pub use pausing::*;
