@@ -18,12 +18,12 @@ use crate::sockets::{pair, pair_with_input, send, watchable};
 use crate::watcher::Watcher;
 use crate::Make;
 
-/// Numbers from here on are given out by [`numbered`] only. Others take the smallest that is free,
-/// and few are open at once; the usual limit is 256 at the least.
+/// Numbers from here on are given out by [`Numbered`] only. Others take the smallest that is free,
+/// and few are open at once in a process that runs one scenario after the other; the usual limit is
+/// 256 at the least.
 const RESERVED: i32 = 240;
 
-/// Descriptors whose numbers nobody else gets after they are closed, as long as the guard lives:
-/// scenarios run side by side in one process.
+/// Descriptors whose numbers nobody else gets after they are closed, as long as the guard lives.
 pub(crate) struct Numbered {
     _alone: MutexGuard<'static, ()>,
 }
@@ -58,39 +58,48 @@ fn replace(former: TcpStream, next: TcpStream) -> TcpStream {
 /// Sources that are closed without `deregister` are told once, with the error hint, and dropped;
 /// or forgotten, if the backend declares so. Nothing spins, nothing fails.
 pub fn closed_without_deregister_is_as_declared<B: Backend>(make: Make<B>) {
-    const SOURCES: usize = 3;
-    let numbered = Numbered::new();
-    let mut watcher = Watcher::new(make);
-    let (mut sources, _peers): (Vec<_>, Vec<_>) = (0..SOURCES).map(|_| numbered.pair()).unzip();
-    let tokens: Vec<_> =
-        sources.iter_mut().map(|ours| watcher.register(ours, Interest::READABLE)).collect();
-    drop(sources);
-    if !watcher.backend.caps().kernel_set {
-        let mut told = Vec::new();
-        while told.len() < SOURCES {
-            for event in watcher.poll(None) {
-                assert!(event.readiness.is_error(), "contract 8: no hint in {event:?}");
-                assert!(!told.contains(&event.token), "contract 8: {} is told twice", event.token);
-                told.push(event.token);
+    // For numbers of closed sources are free, and other scenarios open many.
+    in_a_process_of_its_own(|| {
+        const SOURCES: usize = 3;
+        let numbered = Numbered::new();
+        let mut watcher = Watcher::new(make);
+        let (mut sources, _peers): (Vec<_>, Vec<_>) = (0..SOURCES).map(|_| numbered.pair()).unzip();
+        let tokens: Vec<_> =
+            sources.iter_mut().map(|ours| watcher.register(ours, Interest::READABLE)).collect();
+        drop(sources);
+        if !watcher.backend.caps().kernel_set {
+            let mut told = Vec::new();
+            while told.len() < SOURCES {
+                for event in watcher.poll(None) {
+                    assert!(event.readiness.is_error(), "contract 8: no hint in {event:?}");
+                    assert!(
+                        !told.contains(&event.token),
+                        "contract 8: {} is told twice",
+                        event.token
+                    );
+                    told.push(event.token);
+                }
             }
         }
-    }
-    let polls = watcher.idle_polls(Duration::from_millis(10));
-    assert!(polls <= 2 + SPURIOUS, "contract 8: {polls} polls of closed sources: it spins");
-    for token in tokens {
-        watcher.expect_silence(token, "contract 8: a closed source");
-    }
+        let polls = watcher.idle_polls(Duration::from_millis(10));
+        assert!(polls <= 2 + SPURIOUS, "contract 8: {polls} polls of closed sources: it spins");
+        for token in tokens {
+            watcher.expect_silence(token, "contract 8: a closed source");
+        }
+    });
 }
 
 /// One that is closed while it is watched for nothing is never told.
 pub fn closed_without_interest_is_silent<B: Backend>(make: Make<B>) {
-    let numbered = Numbered::new();
-    let mut watcher = Watcher::new(make);
-    let (mut ours, _peer) = numbered.pair();
-    watcher.register(&mut ours, Interest::NONE);
-    drop(ours);
-    let polls = watcher.idle_polls(Duration::from_millis(5));
-    assert!(polls <= 2 + SPURIOUS, "contract 8: {polls} polls of a closed source: it spins");
+    in_a_process_of_its_own(|| {
+        let numbered = Numbered::new();
+        let mut watcher = Watcher::new(make);
+        let (mut ours, _peer) = numbered.pair();
+        watcher.register(&mut ours, Interest::NONE);
+        drop(ours);
+        let polls = watcher.idle_polls(Duration::from_millis(5));
+        assert!(polls <= 2 + SPURIOUS, "contract 8: {polls} polls of a closed source: it spins");
+    });
 }
 
 /// A number that comes back, before its closed source was deregistered, is refused until the new
@@ -260,31 +269,36 @@ pub fn any_descriptor_can_be_watched<B: Backend>(make: Make<B>) {
 /// A handler whose source was closed behind the loop's back is told once, or not at all, and can
 /// forget it; the loop sleeps.
 pub fn a_loop_outlives_a_source_closed_behind_its_back<B: Backend>(make: Make<B>) {
-    let numbered = Numbered::new();
-    let mut event_loop = new_loop(make);
-    let kernel_set = make().expect("the backend opens").caps().kernel_set;
-    let (mut ours, _peer) = numbered.pair();
-    let token = event_loop.context().register(&mut ours, Interest::READABLE).expect("new");
-    drop(ours);
-    if !kernel_set {
-        run(&mut event_loop, |context, call| {
-            if let Call::Ready(told, readiness) = call {
-                assert_eq!(told, token);
-                assert!(readiness.is_error(), "contract 8: no hint in {readiness:?}");
-                context.stop();
-            }
+    in_a_process_of_its_own(|| {
+        let numbered = Numbered::new();
+        let mut event_loop = new_loop(make);
+        let kernel_set = make().expect("the backend opens").caps().kernel_set;
+        let (mut ours, _peer) = numbered.pair();
+        let token = event_loop.context().register(&mut ours, Interest::READABLE).expect("new");
+        drop(ours);
+        if !kernel_set {
+            run(&mut event_loop, |context, call| {
+                if let Call::Ready(told, readiness) = call {
+                    assert_eq!(told, token);
+                    assert!(readiness.is_error(), "contract 8: no hint in {readiness:?}");
+                    context.stop();
+                }
+            });
+        }
+        let late = Duration::from_millis(5);
+        event_loop.context().set_timer(late, token);
+        let before = event_loop.context().counters().snapshot();
+        run(&mut event_loop, |context, call| match call {
+            Call::Ready(token, readiness) => panic!("contract 8: {token} is told {readiness:?}"),
+            Call::Timer(..) => context.stop(),
+            _ => {}
         });
-    }
-    let late = Duration::from_millis(5);
-    event_loop.context().set_timer(late, token);
-    let before = event_loop.context().counters().snapshot();
-    run(&mut event_loop, |context, call| match call {
-        Call::Ready(token, readiness) => panic!("contract 8: {token} is told {readiness:?}"),
-        Call::Timer(..) => context.stop(),
-        _ => {}
+        let turns = (event_loop.context().counters().snapshot() - before).turns;
+        assert!(
+            turns <= 2 + u64::from(SPURIOUS),
+            "contract 8: {turns} turns in {late:?}: it spins"
+        );
     });
-    let turns = (event_loop.context().counters().snapshot() - before).turns;
-    assert!(turns <= 2 + u64::from(SPURIOUS), "contract 8: {turns} turns in {late:?}: it spins");
 }
 
 /// A callback closes another source whose event is in hand, and a new one takes both its slot and
