@@ -159,6 +159,8 @@ macro_rules! with_scenarios {
                 any_descriptor_can_be_watched
                 a_loop_outlives_a_source_closed_behind_its_back
                 a_descriptor_used_again_gets_nothing_of_the_former
+                a_signal_ends_a_wait
+                signals_neither_hurry_nor_delay_a_timer
             }
         }
     };

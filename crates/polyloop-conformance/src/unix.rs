@@ -5,12 +5,18 @@ use std::io::{self, ErrorKind, Write};
 use std::net::TcpStream as Peer;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::os::unix::thread::JoinHandleExt;
+use std::panic;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 
 use mio::net::TcpStream;
 use mio::unix::pipe;
-use polyloop::{Backend, Descriptor, Interest, Readiness};
+use nix::sys::pthread::{pthread_kill, Pthread};
+use nix::sys::signal::Signal;
+use polyloop::{Backend, Descriptor, Interest, Readiness, Token};
+use signal_hook::flag;
 
 use crate::child::{in_a_process_of_its_own, make_room_for_high_descriptors};
 use crate::script::{new_loop, read, run, turn, Call, SPURIOUS};
@@ -342,5 +348,47 @@ pub fn a_descriptor_used_again_gets_nothing_of_the_former<B: Backend>(make: Make
             assert_eq!((done.expect("a byte is there"), byte), (1, *b"y"));
             context.stop();
         }
+    });
+}
+
+/// Sends a thread signals, which end its system calls and do nothing else, until something is over.
+pub(crate) fn interrupt_until<T>(thread: &JoinHandle<T>, is_over: impl Fn() -> bool) {
+    // Nobody else in this process uses it.
+    const SIGNAL: Signal = Signal::SIGUSR1;
+    flag::register(SIGNAL as i32, Arc::default()).expect("a signal that may be handled");
+    while !is_over() {
+        // The thread may be gone since.
+        let _ = pthread_kill(thread.as_pthread_t() as Pthread, SIGNAL);
+        // Without a rest, it would do nothing but handle signals.
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Runs `waits` on a thread that is interrupted again and again until it is done.
+fn interrupted<T: Send + 'static>(waits: impl FnOnce() -> T + Send + 'static) -> T {
+    let waiting = thread::spawn(waits);
+    interrupt_until(&waiting, || waiting.is_finished());
+    waiting.join().unwrap_or_else(|cause| panic::resume_unwind(cause))
+}
+
+/// A signal is no error: `poll` returns with nothing.
+pub fn a_signal_ends_a_wait<B: Backend + 'static>(make: Make<B>) {
+    let told = interrupted(move || Watcher::new(make).poll(None));
+    assert_eq!(told, [], "contract 2: nothing happened but a signal");
+}
+
+/// While signals end its waits, a timer of a loop is neither early nor put off.
+pub fn signals_neither_hurry_nor_delay_a_timer<B: Backend + 'static>(make: Make<B>) {
+    const AFTER: Duration = Duration::from_millis(20);
+    interrupted(move || {
+        let mut event_loop = new_loop(make);
+        let set = Instant::now();
+        event_loop.context().set_timer(AFTER, Token::new(0, 0));
+        run(&mut event_loop, |context, call| {
+            if let Call::Timer(..) = call {
+                assert!(set.elapsed() >= AFTER, "contract 2: early");
+                context.stop();
+            }
+        });
     });
 }

@@ -109,6 +109,7 @@ macro_rules! with_protocol_scenarios {
                 descriptors_past_fd_setsize
                 a_unix_socket_is_served
                 descriptors_passed_over_a_unix_socket
+                signals_end_nothing_but_calls
             }
         }
     };
@@ -220,6 +221,7 @@ mod tests {
             include_str!("handles.rs"),
             include_str!("limits.rs"),
             include_str!("pausing.rs"),
+            include_str!("signals.rs"),
             include_str!("timers.rs"),
             include_str!("unix_sockets.rs"),
         ];

@@ -34,6 +34,8 @@ mod fragments;
 mod handles;
 mod limits;
 mod pausing;
+#[cfg(unix)]
+mod signals;
 mod timers;
 #[cfg(unix)]
 mod unix_sockets;
@@ -55,6 +57,8 @@ pub use fragments::*;
 pub use handles::*;
 pub use limits::*;
 pub use pausing::*;
+#[cfg(unix)]
+pub use signals::*;
 pub use timers::*;
 #[cfg(unix)]
 pub use unix_sockets::*;

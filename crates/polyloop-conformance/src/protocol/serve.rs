@@ -188,6 +188,13 @@ impl Served {
         self.handle.counts()
     }
 
+    /// Sends signals to the thread that runs the server, until something is over.
+    #[cfg(unix)]
+    pub(crate) fn interrupt_until(&self, is_over: impl Fn() -> bool) {
+        let running = self.running.as_ref().expect("it is taken at the end");
+        crate::unix::interrupt_until(running, is_over);
+    }
+
     /// Stops the server, and looks whether all was in order.
     pub(crate) fn stop(mut self) -> Counts {
         self.dismiss_companion();
