@@ -36,7 +36,7 @@ pub struct Options {
 impl Options {
     /// So many threads, if nobody says otherwise: few enough to see what happens when there are
     /// more connections.
-    const THREADS: NonZeroUsize = match NonZeroUsize::new(8) {
+    pub const THREADS: NonZeroUsize = match NonZeroUsize::new(8) {
         Some(threads) => threads,
         None => unreachable!(),
     };
