@@ -212,19 +212,36 @@ macro_rules! scenario_tests {
     };
 }
 
+/// The names in a list of scenarios.
 #[cfg(test)]
 macro_rules! names {
     ($($group:ident { $($scenario:ident)* })*) => { &[$($(stringify!($scenario),)*)*] };
 }
+#[cfg(test)]
+pub(crate) use names;
 
 #[cfg(test)]
 pub(crate) const NAMES: &[&str] = with_scenarios!(names! {});
 
+/// Holds what `sources` define against a list. A scenario that is not in it would be tested by nobody,
+/// and no lint would say so; `mark` is what follows the name of a function that is one.
+#[cfg(test)]
+pub(crate) fn assert_all_listed(sources: &[&str], names: &[&str], mark: &str) {
+    let mut found = 0;
+    for line in sources.iter().flat_map(|source| source.lines()) {
+        let function = line.strip_prefix("pub fn ").and_then(|rest| rest.split_once(mark));
+        // One that goes on otherwise is for others to build on.
+        let Some((name, _)) = function else { continue };
+        assert!(names.contains(&name), "{name} is not in the list of scenarios");
+        found += 1;
+    }
+    assert_eq!(found, names.len());
+}
+
 #[cfg(test)]
 mod tests {
-    use super::NAMES;
+    use super::{assert_all_listed, NAMES};
 
-    /// A scenario that is not in the list would be tested by nobody, and no lint would say so.
     #[test]
     fn every_scenario_is_listed() {
         let sources = [
@@ -248,15 +265,6 @@ mod tests {
             include_str!("event_loop/counting.rs"),
             include_str!("unix.rs"),
         ];
-        let mut found = 0;
-        for source in sources {
-            for line in source.lines() {
-                let Some(rest) = line.strip_prefix("pub fn ") else { continue };
-                let name = rest.split('<').next().expect("split yields something");
-                assert!(NAMES.contains(&name), "{name} is not in the list of scenarios");
-                found += 1;
-            }
-        }
-        assert_eq!(found, NAMES.len());
+        assert_all_listed(&sources, NAMES, "<");
     }
 }

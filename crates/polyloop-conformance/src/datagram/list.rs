@@ -99,15 +99,11 @@ macro_rules! datagram_test {
 }
 
 #[cfg(test)]
-macro_rules! names {
-    ($($group:ident { $($scenario:ident)* })*) => { &[$($(stringify!($scenario),)*)*] };
-}
-
-#[cfg(test)]
 mod tests {
+    use crate::list::{assert_all_listed, names};
+
     const NAMES: &[&str] = with_datagram_scenarios!(names! {});
 
-    /// A scenario that is not in the list would be tested by nobody, and no lint would say so.
     #[test]
     fn every_scenario_is_listed() {
         let sources = [
@@ -117,14 +113,7 @@ mod tests {
             include_str!("failing.rs"),
             include_str!("flooding.rs"),
         ];
-        let mut found = 0;
-        for line in sources.iter().flat_map(|source| source.lines()) {
-            let Some(rest) = line.strip_prefix("pub fn ") else { continue };
-            let Some(name) = rest.strip_suffix("(scene: &Scene) {") else { continue };
-            assert!(NAMES.contains(&name), "{name} is not in the list of scenarios");
-            found += 1;
-        }
-        assert_eq!(found, NAMES.len());
+        assert_all_listed(&sources, NAMES, "(scene: &Scene) {");
     }
 
     #[test]

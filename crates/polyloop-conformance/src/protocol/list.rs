@@ -196,9 +196,7 @@ type Named = (&'static str, fn(&super::Scene));
 pub(super) const SCENARIOS: &[Named] = with_protocol_scenarios!(functions! {});
 
 #[cfg(test)]
-macro_rules! names {
-    ($($group:ident { $($scenario:ident)* })*) => { &[$($(stringify!($scenario),)*)*] };
-}
+use crate::list::names;
 
 #[cfg(test)]
 pub(crate) const NAMES: &[&str] = with_protocol_scenarios!(names! {});
@@ -206,8 +204,8 @@ pub(crate) const NAMES: &[&str] = with_protocol_scenarios!(names! {});
 #[cfg(test)]
 mod tests {
     use super::NAMES;
+    use crate::list::assert_all_listed;
 
-    /// A scenario that is not in the list would be tested by nobody, and no lint would say so.
     #[test]
     fn every_scenario_is_listed() {
         let sources = [
@@ -225,15 +223,6 @@ mod tests {
             include_str!("timers.rs"),
             include_str!("unix_sockets.rs"),
         ];
-        let mut found = 0;
-        for line in sources.iter().flat_map(|source| source.lines()) {
-            let Some(rest) = line.strip_prefix("pub fn ") else { continue };
-            let name = rest.strip_suffix("(scene: &Scene) {");
-            // A scenario with further arguments is for others to build on.
-            let Some(name) = name else { continue };
-            assert!(NAMES.contains(&name), "{name} is not in the list of scenarios");
-            found += 1;
-        }
-        assert_eq!(found, NAMES.len());
+        assert_all_listed(&sources, NAMES, "(scene: &Scene) {");
     }
 }
