@@ -319,14 +319,9 @@ impl<F> Service<F> {
         }
     }
 
-    /// How many connections there are, those among them that were accepted and are not served yet.
-    #[must_use]
-    pub fn connections(&self) -> usize {
-        self.shared.roster().taken
-    }
-
-    /// How many threads these need, if each has one, and those that write to slow readers: there is
-    /// room for [`MOST_THREADS`].
+    /// How many threads the connections need, if each has one, those among them that were accepted
+    /// and are not served yet; and those that write to slow readers. There is room for
+    /// [`MOST_THREADS`].
     #[must_use]
     pub fn threads(&self) -> usize {
         let roster = self.shared.roster();

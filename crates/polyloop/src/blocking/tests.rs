@@ -79,18 +79,18 @@ fn a_connection_that_nobody_can_serve_leaves_its_place_to_another() {
     let accept = || {
         let client = TcpStream::connect(entrance.address()).unwrap();
         let (stream, peer) = service.accept(&entrance).unwrap();
-        assert_eq!(service.connections(), 1);
+        assert_eq!(service.threads(), 1);
         (client, stream, peer)
     };
     let (_nobodys, stream, _) = accept();
     drop(stream);
     service.give_up("thread", &ErrorKind::OutOfMemory.into());
     // Of a place that is taken for ever, no accept and no drain would see the end.
-    assert_eq!(service.connections(), 0);
+    assert_eq!(service.threads(), 0);
     let (client, stream, peer) = accept();
     drop(client);
     assert_eq!(service.serve(stream, &peer), Closed::Finished);
-    assert_eq!(service.connections(), 0);
+    assert_eq!(service.threads(), 0);
     let handle = service.handle();
     handle.drain();
     service.wait_for_end();
