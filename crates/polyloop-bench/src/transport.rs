@@ -53,8 +53,10 @@ impl Transport {
 ///
 /// Says what an address looks like, or why its name does not resolve.
 pub fn parse_address(text: &str) -> Result<Address, String> {
-    if let Ok(address) = text.parse() {
-        return Ok(address);
+    match text.parse() {
+        Ok(Address::Unix(path)) if path.as_os_str().is_empty() => {}
+        Ok(address) => return Ok(address),
+        Err(_) => {}
     }
     let (name, _) = text
         .rsplit_once(':')
@@ -100,7 +102,7 @@ mod tests {
     fn addresses_are_read_or_explained() {
         assert_eq!(parse_address("127.0.0.1:80").unwrap(), "127.0.0.1:80".parse().unwrap());
         assert!(parse_address("127.0.0.1").unwrap_err().contains("HOST:PORT"));
-        for wrong in ["127.0.0.1:99999", ":80", "::1:80", "localhost:http"] {
+        for wrong in ["127.0.0.1:99999", ":80", "::1:80", "localhost:http", "unix:"] {
             assert!(parse_address(wrong).unwrap_err().contains("HOST:PORT"), "{wrong}");
         }
         // The name is reserved never to resolve (RFC 6761).

@@ -327,8 +327,13 @@ mod tests {
 
         #[test]
         fn a_path_that_no_socket_can_have_is_explained() {
-            let error = listen(&Address::Unix("x".repeat(200).into()), 8).unwrap_err().to_string();
-            assert!(error.ends_with("; choose a shorter path"), "{error}");
+            for (path, explained) in [
+                ("x".repeat(200), "; choose a shorter path"),
+                (String::new(), ": a path is missing, as in unix:/tmp/echo.sock"),
+            ] {
+                let error = listen(&Address::Unix(path.into()), 8).unwrap_err().to_string();
+                assert!(error.ends_with(explained), "{error}");
+            }
         }
 
         #[test]
