@@ -1,6 +1,7 @@
 //! A process for each connection.
 
-use std::collections::HashSet;
+mod children;
+
 use std::io;
 use std::net::TcpStream;
 use std::ops::ControlFlow;
@@ -14,9 +15,8 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout};
-use nix::sys::signal::{kill, Signal};
+use nix::sys::signal::Signal;
 use nix::sys::socket::{send, MsgFlags};
-use nix::sys::wait::{waitpid, WaitPidFlag, WaitStatus};
 use nix::unistd::Pid;
 use polyloop::blocking::Service;
 use polyloop::driver::{Control, Starvation};
@@ -27,6 +27,8 @@ use polyloop::{
 
 use crate::fork::{self, OnlyThread, Signals};
 use crate::BoundServer;
+
+use children::Children;
 
 /// Whether what is accepted has the mode of its listener, which does not block.
 const HANDS_MODE_ON: bool = cfg!(not(any(target_os = "linux", target_os = "android")));
@@ -97,6 +99,15 @@ impl Attendant {
         let descriptor = io::stdin().as_fd().try_clone_to_owned()?;
         Ok(Attendant { descriptor, attend: Box::new(attend) })
     }
+
+    /// Calls one that wants something; it may want no more, and it may have started a thread, beside
+    /// which nothing forks.
+    fn have_its_turn(attendant: &mut Option<Attendant>) -> io::Result<OnlyThread> {
+        if attendant.as_mut().is_some_and(|attendant| (attendant.attend)().is_break()) {
+            *attendant = None;
+        }
+        OnlyThread::check()
+    }
 }
 
 impl std::fmt::Debug for Attendant {
@@ -117,8 +128,9 @@ struct Shared {
 }
 
 /// What is asked of the server.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 enum Wish {
+    #[default]
     Serve,
     Drain,
     Stop,
@@ -188,17 +200,15 @@ impl<P: Protocol, F: Fn(&Peer) -> P> Server<F> {
         let shared = Arc::clone(&self.shared);
         let _signals = Signals::new(move || shared.child_ended())?;
         let parent = Pid::this();
-        let mut children = HashSet::new();
+        let mut children = Children::default();
         let mut starvation = Starvation::default();
         let mut resting_until = None;
-        let mut told = Wish::Serve;
-        let mut overdue_at = None;
         let mut woken = true;
         let mut failed = None;
         loop {
             while woken {
                 if self.shared.child_ended.swap(false, Ordering::SeqCst) {
-                    self.reap(&mut children);
+                    children.reap(&self.shared);
                 }
                 // After that, since a child sends its counts before it ends.
                 self.take_mail()?;
@@ -213,32 +223,17 @@ impl<P: Protocol, F: Fn(&Peer) -> P> Server<F> {
                     return failed.map_or(Ok(()), Err);
                 }
             }
-            if wish > told {
-                told = wish;
-                overdue_at = (wish == Wish::Drain).then(|| Tick::now().after(self.config.drain));
-                self.tell(&children, if wish == Wish::Drain { fork::DRAIN } else { fork::STOP });
-            }
             let now = Tick::now();
-            if overdue_at.is_some_and(|then| then <= now) {
-                overdue_at = None;
-                self.tell(&children, fork::OVERDUE);
-            }
-            if resting_until.is_some_and(|then| then <= now) {
-                resting_until = None;
-            }
+            children.pass_on(wish, self.config.drain, now, &self.shared);
+            resting_until = resting_until.filter(|&then| then > now);
             let full = self.config.max_connections.is_some_and(|limit| children.len() >= limit);
             let listens = !full && resting_until.is_none();
-            let until = [overdue_at, resting_until].into_iter().flatten().min();
+            let until = [children.overdue_at(), resting_until].into_iter().flatten().min();
             let timeout = until.map(|then| then.since(now));
             let ready = self.wait(listens, attendant.as_ref(), timeout)?;
             woken = ready.mail;
             if ready.attendant {
-                let wants_no_more = |attendant: &mut Attendant| (attendant.attend)().is_break();
-                if attendant.as_mut().is_some_and(wants_no_more) {
-                    attendant = None;
-                }
-                // It may have started a thread, beside which nothing forks.
-                match OnlyThread::check() {
+                match Attendant::have_its_turn(&mut attendant) {
                     Ok(checked) => only_thread = checked,
                     Err(error) => {
                         failed = Some(error);
@@ -261,7 +256,7 @@ impl<P: Protocol, F: Fn(&Peer) -> P> Server<F> {
             self.shared.called(2);
             match fork::fork(&only_thread) {
                 Ok(Some(child)) => {
-                    children.insert(child);
+                    children.add(child);
                     self.shared.counts().opened += 1;
                 }
                 Ok(None) => self.be_child(parent, attendant, stream, &peer),
@@ -320,31 +315,6 @@ impl<P: Protocol, F: Fn(&Peer) -> P> Server<F> {
             Err(error) if concerns_one_connection(&error) => Ok(None),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
             Err(error) => Err(error),
-        }
-    }
-
-    /// Waits for every child that has ended.
-    fn reap(&self, children: &mut HashSet<Pid>) {
-        loop {
-            self.shared.called(1);
-            match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
-                Ok(WaitStatus::StillAlive) | Err(_) => return,
-                Ok(status) => {
-                    if let Some(child) = status.pid().filter(|child| children.remove(child)) {
-                        log::debug!("process {child}: {status:?}");
-                        self.shared.counts().closed += 1;
-                    }
-                }
-            }
-        }
-    }
-
-    /// Tells every child.
-    fn tell(&self, children: &HashSet<Pid>, signal: Signal) {
-        self.shared.called(children.len());
-        for &child in children {
-            // It is not reaped, so that its number is nobody else's.
-            let _ = kill(child, signal);
         }
     }
 
