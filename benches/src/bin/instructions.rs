@@ -409,9 +409,10 @@ cargo run --release -p polyloop-benches --bin instructions -- mio mio/line mio/h
             )?;
             ensure!(
                 (report.requests, report.errors.total()) == (requests, 0),
-                "{} of {requests} requests were answered; {:?}",
+                "{} of {requests} requests were answered, {} connections failed: {}",
                 report.requests,
-                report.errors
+                report.errors.total(),
+                report.errors.first.as_deref().unwrap_or("no reason was given")
             );
             let text = self.end(address)?;
             (tool.total)(&text).with_context(|| {
