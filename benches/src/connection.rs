@@ -1,4 +1,4 @@
-//! A connection of a loop on levels: one read and one write for each time that it is told.
+//! A connection of a loop: on levels, one read and one write for each time that it is told.
 
 use std::io::{self, ErrorKind, Read, Write};
 

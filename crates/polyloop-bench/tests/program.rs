@@ -78,7 +78,6 @@ fn a_mistake_is_one_line_and_exit_code_2() {
         (&["serve", "--listen", "nowhere"], "HOST:PORT"),
         // Reserved never to resolve (RFC 6761).
         (&["serve", "--listen", "no.such.host.invalid:7000"], "does not resolve"),
-        (&["load", "--target", "no.such.host.invalid:7000"], "does not resolve"),
         (&["compare", "--models", "mio,kqueue"], "poll, epoll, mio"),
         (&["compare", "--models", "epoll,epoll"], "two contestants are called epoll"),
         (&["compare", "--models", "poll", "--trigger", "edge"], "it goes with epoll"),

@@ -217,7 +217,7 @@ macro_rules! scenario_tests {
 macro_rules! names {
     ($($group:ident { $($scenario:ident)* })*) => { &[$($(stringify!($scenario),)*)*] };
 }
-#[cfg(test)]
+#[cfg(all(test, feature = "models"))]
 pub(crate) use names;
 
 #[cfg(test)]

@@ -351,7 +351,8 @@ pub fn a_descriptor_used_again_gets_nothing_of_the_former<B: Backend>(make: Make
     });
 }
 
-/// Sends a thread signals, which end its system calls and do nothing else, until something is over.
+/// Sends a thread signals, which end its waits and do nothing else, until something is over. A call
+/// that can be restarted is (`SA_RESTART`).
 pub(crate) fn interrupt_until<T>(thread: &JoinHandle<T>, is_over: impl Fn() -> bool) {
     // Nobody else in this process uses it.
     const SIGNAL: Signal = Signal::SIGUSR1;

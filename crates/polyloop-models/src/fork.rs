@@ -1,7 +1,9 @@
 //! The unsafe code of this crate: forking, and what a child does on a signal.
 #![allow(unsafe_code)]
 
+use std::fs;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::sync::OnceLock;
 
 use nix::libc;
@@ -87,7 +89,9 @@ impl OnlyThread {
     ///
     /// Only Linux tells; elsewhere whoever runs the server has to see to it.
     pub(crate) fn check() -> io::Result<OnlyThread> {
-        match std::fs::read_dir("/proc/self/task").map(Iterator::count) {
+        // A directory of directories, each of which links back: to count them by that takes no
+        // descriptor, of which there may be none left.
+        match fs::metadata("/proc/self/task").map(|tasks| tasks.nlink().saturating_sub(2)) {
             Ok(threads @ 2..) => Err(io::Error::new(
                 io::ErrorKind::Unsupported,
                 format!(

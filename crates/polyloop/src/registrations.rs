@@ -4,10 +4,11 @@ use std::io;
 
 use crate::{Interest, RawSource, Table, Token, TokenMap};
 
-/// The token of each source, and the interest of each token, which masks what kernels tell unasked.
+/// The token and the interest of each source; and the interest by token, which masks what kernels
+/// tell unasked.
 #[derive(Debug, Default)]
 pub struct Registrations {
-    tokens: Table<Token>,
+    sources: Table<(Token, Interest)>,
     asked: TokenMap<Interest>,
 }
 
@@ -24,12 +25,12 @@ impl Registrations {
     ///
     /// `AlreadyExists` if it is.
     pub fn expect_vacant(&mut self, raw: RawSource) -> io::Result<()> {
-        self.tokens.expect_vacant(raw)
+        self.sources.expect_vacant(raw)
     }
 
     /// Puts a source in.
     pub fn insert(&mut self, raw: RawSource, token: Token, interest: Interest) {
-        self.tokens.insert(raw, token);
+        self.sources.insert(raw, (token, interest));
         self.asked.insert(token, interest);
     }
 
@@ -39,8 +40,7 @@ impl Registrations {
     ///
     /// `NotFound` if it is not among them.
     pub fn interest(&mut self, raw: RawSource) -> io::Result<Interest> {
-        let token = *self.tokens.get_mut(raw)?;
-        Ok(self.asked(token))
+        self.sources.get_mut(raw).map(|(_, interest)| *interest)
     }
 
     /// Gives a source another token, another interest, or both.
@@ -60,8 +60,9 @@ impl Registrations {
     ///
     /// `NotFound` if it is not among them.
     pub fn remove(&mut self, raw: RawSource) -> io::Result<Interest> {
-        let token = self.tokens.remove(raw)?;
-        Ok(self.asked.remove(token).unwrap_or(Interest::NONE))
+        let (token, interest) = self.sources.remove(raw)?;
+        self.asked.remove(token);
+        Ok(interest)
     }
 
     /// What is asked of a token: none of one that is gone.
@@ -74,6 +75,16 @@ impl Registrations {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn two_sources_of_one_name_are_two() {
+        let mut registrations = Registrations::new();
+        let token = Token::new(1, 0);
+        registrations.insert(7, token, Interest::READABLE);
+        registrations.insert(8, token, Interest::WRITABLE);
+        assert_eq!(registrations.remove(7).unwrap(), Interest::READABLE);
+        assert_eq!(registrations.remove(8).unwrap(), Interest::WRITABLE);
+    }
 
     #[test]
     fn a_source_that_is_named_anew_has_one_name() {

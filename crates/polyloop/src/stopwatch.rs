@@ -15,9 +15,11 @@ impl Stopwatch {
     /// A turn that was handled for longer is worth a warning.
     const SLOW: Duration = Duration::from_millis(100);
 
-    /// The loop rests: what passes until its next wait is nobody's time.
-    pub fn rest(&mut self) {
-        self.handling = None;
+    /// The loop stops, and what passes until its next wait is nobody's time.
+    pub fn stop(&mut self, counters: &Counters) {
+        if let Some(began) = self.handling.take() {
+            counters.handling_ns.add(nanos(Tick::now().since(began)));
+        }
     }
 
     /// A wait begins, now. If what came before was handled for long, says for how long.
@@ -52,7 +54,7 @@ mod tests {
     }
 
     #[test]
-    fn what_comes_before_a_wait_is_handled_and_a_rest_is_not() {
+    fn what_comes_before_a_wait_is_handled_unless_the_loop_has_stopped() {
         let (mut stopwatch, counters) = (Stopwatch::default(), Counters::default());
         pass();
         let (began, slow) = stopwatch.wait(&counters);
@@ -61,14 +63,17 @@ mod tests {
         stopwatch.handle(began, &counters);
         assert_eq!(counters.turns.get(), 1);
         assert_ne!(counters.waiting_ns.get(), 0);
-        stopwatch.rest();
+        pass();
+        stopwatch.stop(&counters);
+        let handled = counters.handling_ns.get();
+        assert_ne!(handled, 0);
         pass();
         let (began, _) = stopwatch.wait(&counters);
-        assert_eq!(counters.handling_ns.get(), 0, "it rested");
+        assert_eq!(counters.handling_ns.get(), handled, "it had stopped");
         stopwatch.handle(began, &counters);
         pass();
         stopwatch.wait(&counters);
-        assert_ne!(counters.handling_ns.get(), 0);
+        assert!(counters.handling_ns.get() > handled);
     }
 
     #[test]

@@ -27,8 +27,10 @@ impl Listener {
     fn accept(&self) -> io::Result<(TcpStream, Peer)> {
         if self.path.is_some() {
             let (stream, _) = SockRef::from(&self.socket).accept()?;
+            // By the standard library, which takes one call for it.
+            let stream = std::net::TcpStream::from(stream);
             stream.set_nonblocking(true)?;
-            return Ok((TcpStream::from_std(stream.into()), Peer::UNIX));
+            return Ok((TcpStream::from_std(stream), Peer::UNIX));
         }
         let (stream, peer) = self.socket.accept()?;
         Ok((stream, peer.into()))

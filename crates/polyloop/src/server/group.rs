@@ -110,8 +110,8 @@ impl ServerGroup {
     ///
     /// # Errors
     ///
-    /// `InvalidInput` for no loop at all, or no address; one can't be listened on; `Unsupported` where the
-    /// system has no such [`AcceptPolicy`]; what `run` says.
+    /// `InvalidInput` for no loop at all, or no address; one can't be listened on; `Unsupported` where
+    /// the system has no such [`AcceptPolicy`]; what `run` says.
     pub fn new<L>(
         addresses: Vec<Address>,
         config: &Config,
