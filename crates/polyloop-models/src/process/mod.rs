@@ -15,7 +15,6 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout};
-use nix::sys::signal::Signal;
 use nix::sys::socket::{send, MsgFlags};
 use nix::unistd::Pid;
 use polyloop::blocking::Service;
@@ -389,7 +388,7 @@ struct Ready {
 /// Linux only; elsewhere the child of a parent that was killed ends with its connection.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 fn end_with(parent: Pid) -> io::Result<()> {
-    nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?;
+    nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL)?;
     if Pid::parent() != parent {
         return Err(io::Error::new(io::ErrorKind::Other, "the server was killed"));
     }
