@@ -145,7 +145,8 @@ fn priority_only(stage: &mut Stage<'_>) -> io::Result<()> {
 #[cfg(unix)]
 mod unix {
     use std::io::{self, Write};
-    use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+    use std::mem::ManuallyDrop;
+    use std::os::fd::{AsRawFd, OwnedFd};
 
     use mio::net::TcpStream;
 
@@ -160,11 +161,11 @@ mod unix {
 
     /// Closes a stream and keeps its name, as no program should: what is said of such a number is
     /// what the scenario is about. Nobody else gets the number while it is asked about.
-    fn closed(_: &Numbered, stream: TcpStream) -> io::Result<BorrowedFd<'static>> {
-        // A few bytes are lost on purpose: an owner that is dropped would close once more.
-        let name: &'static OwnedFd = Box::leak(Box::new(std::net::TcpStream::from(stream).into()));
+    fn closed(_: &Numbered, stream: TcpStream) -> io::Result<ManuallyDrop<OwnedFd>> {
+        // An owner that is dropped would close once more.
+        let name = ManuallyDrop::new(OwnedFd::from(std::net::TcpStream::from(stream)));
         nix::unistd::close(name.as_raw_fd())?;
-        Ok(name.as_fd())
+        Ok(name)
     }
 
     pub(super) fn duplicate(stage: &mut Stage<'_>) -> io::Result<()> {
@@ -186,7 +187,7 @@ mod unix {
         let name = closed(&numbers, ours)?;
         peer.write_all(b"x")?;
         arrived(&duplicate, DATA)?;
-        stage.now(name, "data: the closed number")
+        stage.now(&*name, "data: the closed number")
     }
 
     pub(super) fn closed_watched(stage: &mut Stage<'_>) -> io::Result<()> {
@@ -195,7 +196,7 @@ mod unix {
         let mut ours = numbers.renumber(ours)?;
         stage.watch(&mut ours);
         let name = closed(&numbers, ours)?;
-        stage.now(name, "the closed number")?;
-        stage.now(name, "the same, asked again")
+        stage.now(&*name, "the closed number")?;
+        stage.now(&*name, "the same, asked again")
     }
 }
