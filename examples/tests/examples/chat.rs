@@ -31,14 +31,20 @@ impl Chatter {
     }
 }
 
+/// Ann and Bob come in, and have heard so.
+fn enter_two(server: &Example) -> (Chatter, Chatter) {
+    let mut ann = Chatter::enter(server, "Ann");
+    assert_eq!(ann.hears(), "* Ann is here");
+    let mut bob = Chatter::enter(server, "Bob");
+    assert_eq!(ann.hears(), "* Bob is here");
+    assert_eq!(bob.hears(), "* Bob is here");
+    (ann, bob)
+}
+
 #[test]
 fn chat() {
     let server = Example::start("chat", &["127.0.0.1:0"]);
-    let mut ann = Chatter::enter(&server, "Ann");
-    assert_eq!(ann.hears(), "* Ann is here");
-    let mut bob = Chatter::enter(&server, "Bob");
-    assert_eq!(ann.hears(), "* Bob is here");
-    assert_eq!(bob.hears(), "* Bob is here");
+    let (mut ann, mut bob) = enter_two(&server);
 
     // In parts, and several at once.
     ann.stream.write_all(b"hel").unwrap();
@@ -68,11 +74,7 @@ fn chat() {
 #[test]
 fn chat_with_a_slow_reader() {
     let server = Example::start("chat", &["127.0.0.1:0"]);
-    let mut ann = Chatter::enter(&server, "Ann");
-    assert_eq!(ann.hears(), "* Ann is here");
-    let mut bob = Chatter::enter(&server, "Bob");
-    assert_eq!(ann.hears(), "* Bob is here");
-    assert_eq!(bob.hears(), "* Bob is here");
+    let (mut ann, mut bob) = enter_two(&server);
     let slow = Chatter::enter(&server, "Slow");
     assert_eq!(ann.hears(), "* Slow is here");
     assert_eq!(bob.hears(), "* Slow is here");
