@@ -214,7 +214,7 @@ mod tests {
     use super::*;
     use crate::{MioBackend, Tick};
 
-    /// Stops the loop at its first timer.
+    /// Stops the loop at its first timer, which takes a moment.
     struct Once;
 
     impl Handler<MioBackend> for Once {
@@ -223,6 +223,9 @@ mod tests {
         fn ready(&mut self, _: &mut Context<MioBackend>, _: Token, _: Readiness) {}
 
         fn timer(&mut self, context: &mut Context<MioBackend>, _: Token, _: TimerId) {
+            // Takes as long as every clock can tell.
+            let began = Tick::now();
+            while Tick::now() == began {}
             context.stop();
         }
     }
