@@ -1,8 +1,8 @@
 //! How a connection ends, from either side.
 
-use polyloop::{Closed, Connection, Protocol};
+use polyloop::{Closed, Connection, Protocol, TimerId};
 
-use super::client::pattern;
+use super::client::{pattern, SILENCE};
 use super::protocols::{Amplify, Lines, Stream};
 use super::Scene;
 
@@ -57,6 +57,44 @@ pub fn half_close_with_much_to_be_answered(scene: &Scene) {
     client.send(&requests);
     client.finish();
     client.expect(&Amplify::answer(&requests));
+    client.expect_end();
+    assert_eq!(client.reason(), Closed::Finished);
+    served.stop();
+}
+
+/// What stands unfinished at the end of the input is not shown after it.
+pub fn what_is_unfinished_at_the_end_is_lost(scene: &Scene) {
+    struct Curious {
+        ended: bool,
+    }
+
+    impl Protocol for Curious {
+        fn received(&mut self, connection: &mut Connection<'_>, input: &[u8]) -> usize {
+            if self.ended {
+                connection.send(b"shown after the end: ");
+                connection.send(input);
+            }
+            input.iter().rposition(|&byte| byte == b'\n').map_or(0, |end| end + 1)
+        }
+
+        fn ended(&mut self, connection: &mut Connection<'_>) {
+            self.ended = true;
+            connection.send(b"the end\n");
+            connection.pause();
+            connection.resume();
+            connection.set_timer(SILENCE);
+        }
+
+        fn timer(&mut self, connection: &mut Connection<'_>, _: TimerId) {
+            connection.close();
+        }
+    }
+
+    let served = scene.serve(|| Curious { ended: false });
+    let mut client = served.connect();
+    client.send(b"one\ntwo\nand a piece");
+    client.finish();
+    client.expect(b"the end\n");
     client.expect_end();
     assert_eq!(client.reason(), Closed::Finished);
     served.stop();

@@ -35,6 +35,7 @@ macro_rules! with_protocol_scenarios {
                 half_close_from_the_server
                 both_sides_end_at_once
                 a_protocol_may_send_after_the_end_of_input
+                what_is_unfinished_at_the_end_is_lost
                 close_flushes
                 nothing_is_shown_after_close
                 abort_does_not_wait
@@ -47,6 +48,7 @@ macro_rules! with_protocol_scenarios {
                 a_resume_shows_what_was_left
                 what_comes_in_a_pause_is_shown_after_it
                 a_pause_may_be_over_at_once
+                a_finish_hides_nothing_that_is_left
                 the_end_of_input_waits_for_a_pause_to_be_over
 
                 timers_come_in_order

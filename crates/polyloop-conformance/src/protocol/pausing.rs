@@ -1,6 +1,6 @@
 //! Protocols that will not be shown more for a while.
 
-use polyloop::{Connection, Protocol, TimerId};
+use polyloop::{Closed, Connection, Protocol, TimerId};
 
 use super::client::{pattern, SILENCE};
 use super::Scene;
@@ -76,6 +76,38 @@ pub fn a_pause_may_be_over_at_once(scene: &Scene) {
         client.exchange(&pattern(length));
     }
     drop(client);
+    served.stop();
+}
+
+/// A protocol that takes one request a call says that it will send no more, and is shown the next
+/// one all the same, whichever of a driver's calls in one go that was.
+pub fn a_finish_hides_nothing_that_is_left(scene: &Scene) {
+    struct LastWords;
+
+    impl Protocol for LastWords {
+        fn received(&mut self, connection: &mut Connection<'_>, input: &[u8]) -> usize {
+            connection.pause();
+            connection.resume();
+            connection.send(&input[..1]);
+            match input[0] {
+                b'f' => connection.finish(),
+                b'c' => connection.close(),
+                _ => {}
+            }
+            1
+        }
+    }
+
+    let served = scene.serve(|| LastWords);
+    for before in 0..20 {
+        let mut client = served.connect();
+        let mut requests = vec![b'x'; before];
+        requests.push(b'f');
+        client.send_at_once(&[&requests[..], b"c"].concat());
+        client.expect(&requests);
+        client.expect_end();
+        assert_eq!(client.reason(), Closed::Finished, "{before} requests before the last");
+    }
     served.stop();
 }
 

@@ -257,9 +257,7 @@ impl<P: Protocol> Driven<'_, P> {
                 self.counters.other_calls.add(1);
                 // An error is that of a connection that is gone, which the receive tells.
                 let _ = self.link.stream.shutdown(Shutdown::Write);
-                if let Step::Close(reason) = self.link.machine.step() {
-                    return Err(reason);
-                }
+                return self.settle();
             }
             Step::Close(reason) => return Err(reason),
         }

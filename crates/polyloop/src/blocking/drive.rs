@@ -300,7 +300,7 @@ impl<P: Protocol> Driven<'_, P> {
     fn settle(&mut self) -> Ended {
         loop {
             let (member, outbox, peer) = (self.member, self.outbox, self.peer);
-            let mut step = self.tell(|connection, protocol| {
+            let step = self.tell(|connection, protocol| {
                 Machine::settle(connection, protocol, |bytes| match outbox.get() {
                     Some(outbox) => {
                         // An error has ended the connection, which is seen to below.
@@ -329,7 +329,7 @@ impl<P: Protocol> Driven<'_, P> {
                 self.member.counters.other_calls.add(1);
                 // An error is that of a connection that is gone, which the next read tells.
                 let _ = self.member.socket.finish();
-                step = self.machine.step();
+                continue;
             }
             if let Step::Close(reason) = step {
                 if reason != Closed::Finished {

@@ -107,7 +107,7 @@ pub enum Step {
     /// To settle again when others have had their turn, without waiting for anything: the protocol
     /// has more to do.
     GoOn,
-    /// To shut down the sending half, and then to ask [`Machine::step`] again.
+    /// To shut down the sending half, and then to settle again.
     HalfClose,
     /// To close, and to tell the protocol why.
     Close(Closed),
@@ -268,7 +268,14 @@ impl Machine {
 
     /// The driver has read the end of the input.
     pub fn ended<P: Protocol>(connection: &mut Connection<'_>, protocol: &mut P) {
-        connection.0.machine.flags |= READ_ENDED;
+        let machine = &mut *connection.0.machine;
+        machine.flags |= READ_ENDED;
+        if machine.is(UNUSED) {
+            // Nothing comes any more that could finish it.
+            machine.flags &= !SHOW_UNUSED;
+            machine.take_unused(connection.0.now);
+            machine.let_go();
+        }
         protocol.ended(connection);
     }
 
@@ -364,7 +371,7 @@ impl Machine {
     }
 
     /// What is to be done when there is nothing to write at the moment.
-    pub fn step(&mut self) -> Step {
+    fn step(&mut self) -> Step {
         if self.is(ABORT) {
             return Step::Close(Closed::Finished);
         }

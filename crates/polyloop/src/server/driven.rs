@@ -132,9 +132,7 @@ impl<B: Backend, P: Protocol> Driven<'_, B, P> {
                 self.context.counters().other_calls.add(1);
                 // An error is that of a connection that is gone, which the next read tells.
                 let _ = self.link.stream.shutdown(Shutdown::Write);
-                if let Step::Close(reason) = self.link.machine.step() {
-                    return Err(reason);
-                }
+                return self.settle();
             }
             Step::Close(reason) => return Err(reason),
         }
