@@ -4,7 +4,7 @@
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::num::NonZeroUsize;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{mpsc, Arc, Mutex, OnceLock};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -274,18 +274,43 @@ fn a_handle_reaches_a_connection_of_another_loop(model: Model) {
     served.stop();
 }
 
+/// Echoes, and takes its time to go.
+struct Slow {
+    gone: Arc<AtomicUsize>,
+}
+
+impl Protocol for Slow {
+    fn received(&mut self, connection: &mut Connection<'_>, input: &[u8]) -> usize {
+        Echo.received(connection, input)
+    }
+}
+
+impl Drop for Slow {
+    fn drop(&mut self) {
+        thread::sleep(Duration::from_millis(20));
+        self.gone.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
 fn a_panic_on_one_loop_ends_all(model: Model) {
-    let served = serve(model, options(3, AcceptPolicy::RoundRobin), || Echo);
-    let mut clients: Vec<_> = (0..3).map(|_| served.client()).collect();
-    clients[1].write_all(b"panic").unwrap();
-    let panic = served.running.join().unwrap_err();
-    assert!(panic
-        .downcast_ref::<String>()
-        .is_some_and(|text| text.contains("a protocol that panics")));
-    for mut client in clients {
-        // Closed or reset, but not served any more.
-        let ended = client.write_all(b"a request").and_then(|()| client.read_exact(&mut [0; 9]));
-        ended.unwrap_err();
+    for index in 0..3 {
+        let gone = Arc::new(AtomicUsize::new(0));
+        let make = {
+            let gone = Arc::clone(&gone);
+            move || Slow { gone: Arc::clone(&gone) }
+        };
+        let served = serve(model, options(3, AcceptPolicy::RoundRobin), make);
+        let mut clients: Vec<_> = (0..3).map(|_| served.client()).collect();
+        clients[index].write_all(b"panic").unwrap();
+        let panic = served.running.join().unwrap_err();
+        assert_eq!(gone.load(Ordering::SeqCst), 3, "every loop has ended before the panic goes on");
+        let text = panic.downcast_ref::<String>().expect("it has a message");
+        assert!(text.contains("a protocol that panics"), "{text}");
+        for mut client in clients {
+            // Closed or reset, but not served any more.
+            let asked = client.write_all(b"a request");
+            asked.and_then(|()| client.read_exact(&mut [0; 9])).unwrap_err();
+        }
     }
 }
 

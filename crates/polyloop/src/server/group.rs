@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io;
 use std::iter;
-use std::panic;
+use std::panic::{self, AssertUnwindSafe};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::Arc;
 use std::thread;
@@ -176,6 +176,7 @@ impl ServerGroup {
         let first = runs.next();
         let mut threads = Vec::new();
         let mut result = Ok(());
+        let mut panicked = None;
         for (index, run) in runs {
             let end = EndAll::new(&self.group);
             let builder = thread::Builder::new().name(format!("polyloop {index}"));
@@ -188,10 +189,13 @@ impl ServerGroup {
             }
         }
         if let Some((_, run)) = first {
-            result = result.and(EndAll::new(&self.group).after(run));
+            let end = EndAll::new(&self.group);
+            // All have ended before a panic goes on, with which nothing of the loop is left.
+            match panic::catch_unwind(AssertUnwindSafe(|| end.after(run))) {
+                Ok(ended) => result = result.and(ended),
+                Err(panic) => panicked = Some(panic),
+            }
         }
-        // All have ended before a panic goes on.
-        let mut panicked = None;
         for thread in threads {
             match thread.join() {
                 Ok(ended) => result = result.and(ended),
