@@ -88,6 +88,7 @@ macro_rules! with_scenarios {
                 an_out_of_band_byte_between_two_writes
                 an_out_of_band_byte_during_a_read
                 an_out_of_band_byte_before_data
+                an_out_of_band_byte_is_used_up
                 data_and_the_end_in_one_event
                 the_end_during_a_read
                 data_and_a_reset_in_one_event

@@ -120,7 +120,8 @@ impl<B: Backend> Context<B> {
         log::trace!("{token}: wanted {wanted:?}, registered for {registered:?}");
         let kept =
             self.sources.ready_mut(token).is_some_and(|ready| !ready.masked(wanted).is_empty());
-        if kept {
+        // The source in hand is put back with whatever is left when its handler returns.
+        if kept && !self.sources.is_in_hand(token) {
             self.sources.queue(token);
         }
         Ok(())
@@ -156,7 +157,8 @@ impl<B: Backend> Context<B> {
     }
 
     /// Calls `read` again and again while it says `Interrupted`, counts it, and tells the loop if
-    /// it says `WouldBlock`.
+    /// it says `WouldBlock`. Of a call that says something else instead, as `recv` with `MSG_OOB`
+    /// does, [`clear_ready`](Context::clear_ready) tells it.
     ///
     /// # Errors
     ///
@@ -277,6 +279,15 @@ impl<B: Backend> Context<B> {
     /// The loop's timers, for what the connections of a server set.
     pub(crate) fn timers(&mut self) -> &mut Timers {
         &mut self.timers
+    }
+
+    /// Says that a source is not ready any more, where no call says `WouldBlock`: an out-of-band
+    /// byte was read, of which there is one; a counter was reset. Else an edge-triggered loop
+    /// dispatches the source again and again.
+    ///
+    /// Whatever comes from here on is told. What has come already and was not used up may not be.
+    pub fn clear_ready(&mut self, token: Token, readiness: Readiness) {
+        self.sources.used_up(token, readiness);
     }
 
     /// Timers and sources at once, for a connection that writes while it is lent the timers.

@@ -132,6 +132,10 @@ impl Sources {
         self.left
     }
 
+    pub(crate) fn is_in_hand(&self, token: Token) -> bool {
+        token == self.in_hand
+    }
+
     /// No source is in hand any more.
     pub(crate) fn let_go(&mut self) {
         self.in_hand = Token::NOBODY;
@@ -145,7 +149,7 @@ impl Sources {
     /// What a source is ready for.
     #[inline]
     pub(crate) fn ready_mut(&mut self, token: Token) -> Option<&mut Readiness> {
-        if token == self.in_hand {
+        if self.is_in_hand(token) {
             return Some(&mut self.left);
         }
         self.get_mut(token).map(|watched| &mut watched.ready)

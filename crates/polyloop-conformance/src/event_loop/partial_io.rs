@@ -4,11 +4,13 @@
 //! would be rescued by the next packet of a lively peer shows here.
 
 use std::io::{self, Read};
+use std::mem::MaybeUninit;
 use std::net::TcpStream as Peer;
 use std::time::Duration;
 
 use mio::net::{TcpListener, TcpStream};
 use polyloop::{Backend, Context, EventLoop, Interest, Readiness, Token};
+use socket2::SockRef;
 
 use crate::script::{expect_quiet, new_loop, read, run, turn, would_block, Call};
 use crate::sockets::{datagram_pair, finish, pair, reset, send, send_out_of_band, Ended, ANY};
@@ -192,6 +194,38 @@ pub fn an_out_of_band_byte_before_data<B: Backend>(make: Make<B>) {
         send(&mut peer, request);
         reader.expect(&mut event_loop, request);
         expect_quiet(&mut event_loop, reader.token, &reader.stream);
+    }
+}
+
+/// An out-of-band byte that was read is told no more, and the next one is: no call says
+/// `WouldBlock` of it.
+pub fn an_out_of_band_byte_is_used_up<B: Backend>(make: Make<B>) {
+    if !make().expect("a backend").caps().priority {
+        return;
+    }
+    let mut event_loop = new_loop(make);
+    let (mut ours, peer) = pair();
+    let wanted = Interest::READABLE | Interest::PRIORITY;
+    let token = event_loop.context().register(&mut ours, wanted).expect("new");
+    for byte in [b'!', b'?'] {
+        send_out_of_band(&peer, byte);
+        run(&mut event_loop, |context, call| {
+            let Call::Ready(_, told) = call else { return };
+            if told.is_priority() {
+                let mut urgent = [MaybeUninit::new(0)];
+                let socket = SockRef::from(&ours);
+                let read = context.read(token, || socket.recv_out_of_band(&mut urgent));
+                assert_eq!(read.expect("it was told"), 1);
+                context.clear_ready(token, Readiness::PRIORITY);
+                context.stop();
+            }
+            // After that, for a read goes past the byte, and it is lost.
+            if told.is_readable() {
+                let found = read(context, token, &ours, &mut [0; 16]);
+                assert!(would_block(&found), "nothing but the byte was sent: {found:?}");
+            }
+        });
+        expect_quiet(&mut event_loop, token, &ours);
     }
 }
 
