@@ -37,14 +37,18 @@ impl WakeUp {
             if shared.pending.swap(true, Ordering::AcqRel) {
                 return Ok(());
             }
-            match (&shared.sender).write(&[1]) {
-                // A full channel wakes as well as another byte would.
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
-                done => done.map(drop).map_err(|error| {
-                    // Nothing is on its way: the next wake has to try again.
-                    shared.pending.store(false, Ordering::Release);
-                    error
-                }),
+            loop {
+                match (&shared.sender).write(&[1]) {
+                    Ok(_) => return Ok(()),
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    // A full channel wakes as well as another byte would.
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                    Err(error) => {
+                        // Nothing is on its way: the next wake has to try again.
+                        shared.pending.store(false, Ordering::Release);
+                        return Err(error);
+                    }
+                }
             }
         })
     }

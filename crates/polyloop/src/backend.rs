@@ -43,7 +43,8 @@ pub trait Backend {
     fn caps(&self) -> Caps;
 
     /// Watches `source` for `interest` and reports it as `token`, which is the caller's to choose:
-    /// any with an [index](Token::index) up to [`Token::MAX_INDEX`].
+    /// any with an [index](Token::index) up to [`Token::MAX_INDEX`]. An index costs a place in an
+    /// array, so small ones are best; two sources must not have the same at a time.
     ///
     /// # Errors
     ///
@@ -110,7 +111,7 @@ pub enum Trigger {
     /// Again and again, for as long as it lasts.
     #[default]
     Level,
-    /// Once, when it begins.
+    /// When something happens: input comes, room appears. What is left over is not told again.
     Edge,
 }
 

@@ -85,8 +85,8 @@ impl Connection<'_> {
         self.0.timers.insert_into(self.0.machine.timers(), deadline, self.0.token)
     }
 
-    /// Cancels a timer, which this connection has set, and says whether it was still pending. The
-    /// id of another connection's timer may name one of this connection's.
+    /// Cancels a timer, which this connection has set, and says whether it was still pending. With
+    /// the id of another connection's, that one's timer may be cancelled, or one of this one's.
     pub fn cancel_timer(&mut self, timer: TimerId) -> bool {
         self.0.timers.cancel(timer)
     }

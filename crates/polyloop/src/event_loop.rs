@@ -97,11 +97,12 @@ impl<B: Backend, M: Send + 'static> EventLoop<B, M> {
     /// What the backend's `poll` says.
     pub fn run<H: Handler<B, Message = M>>(&mut self, handler: &mut H) -> io::Result<()> {
         self.context.stopped = false;
-        while !self.context.stopped {
-            self.turn(handler, None)?;
+        let mut turned = Ok(());
+        while turned.is_ok() && !self.context.stopped {
+            turned = self.turn(handler, None);
         }
         self.stopwatch.stop(self.context.counters());
-        Ok(())
+        turned
     }
 
     /// Turns once, and waits for `limit` at most if there is nothing to do.

@@ -36,7 +36,11 @@ impl Listener {
         &self.socket
     }
 
-    /// Accepts a connection, which blocks; the call does so too, unless the socket is non-blocking.
+    /// Accepts a connection; the call blocks, unless the socket is non-blocking.
+    ///
+    /// # Portability
+    ///
+    /// On Linux the connection blocks; elsewhere it takes that over from the listener.
     ///
     /// # Errors
     ///

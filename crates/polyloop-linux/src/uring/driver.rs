@@ -103,6 +103,7 @@ impl<P: Protocol, F: Fn(&Peer) -> P> Driver<F, P> {
         while !self.stopped {
             self.turn()?;
         }
+        self.stopwatch.stop(&self.counters);
         Ok(())
     }
 

@@ -237,7 +237,7 @@ impl<S: DatagramSocket> Port<S> {
         outbox.push(self.own, b"");
         // A socket that takes nothing has threads that are awake.
         if let Err(error) = self.socket.send(&outbox) {
-            log::debug!("{}: could not send to itself: {error}", self.address);
+            log::error!("{}: could not wake who sleeps there: {error}", self.address);
         }
     }
 }
