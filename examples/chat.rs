@@ -4,7 +4,7 @@
 //!     nc 127.0.0.1 7000
 //!
 //! The first line is a name, each further one is said to the room, `##` leaves. Whoever does not
-//! read costs the room nothing: what they are sent waits for them up to a limit, then they are out.
+//! read holds nobody up: what they are sent waits for them up to a limit, then they are out.
 //! Whoever says much pauses for breath, so that all who do read can keep up.
 
 use std::net::SocketAddr;

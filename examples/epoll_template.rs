@@ -1,13 +1,13 @@
 //! The course's epoll template on a bare backend: a listening socket, and a map from descriptor to
 //! object. One terminal, and another to type lines in:
 //!
-//!     cargo run --release --example epoll_template
+//!     cargo run --release --example epoll_template -- --backend epoll
 //!     nc 127.0.0.1 7000
 //!
-//! With `--poll` it waits with poll(2). mio is edge-triggered (it tells once that something has
-//! *become* ready), poll(2) is level-triggered (it tells again and again that it *is*), and one
-//! loop is right on both if it obeys the stricter of the two: after an event, go on until
-//! `WouldBlock`, or register anew, which tells of what is ready already.
+//! `epoll`, `poll` and `select` are level-triggered (they tell again and again that something *is*
+//! ready), `mio` and `epoll:edge` edge-triggered (they tell when something *happens*), and one loop
+//! is right on all if it obeys the stricter of the two: after an event, go on until `WouldBlock`, or
+//! register anew, which tells of what is ready already.
 
 use std::collections::HashMap;
 use std::io::{self, ErrorKind, Read, Write};
@@ -16,8 +16,8 @@ use std::time::{Duration, Instant};
 
 use clap::Parser;
 use mio::net::{TcpListener, TcpStream};
-use polyloop::{Backend, Events, Interest, MioBackend, Source, Token};
-use polyloop_select::PollBackend;
+use polyloop::{Backend, Events, Interest, Source, Token};
+use polyloop_models::{BackendKind, UseBackend};
 
 /// How long to wait before another `accept` when there are no descriptors left.
 const REST: Duration = Duration::from_millis(100);
@@ -151,9 +151,20 @@ struct Arguments {
     /// Where to listen; port 0 lets the system choose
     #[arg(default_value = "127.0.0.1:7000")]
     listen: SocketAddr,
-    /// Wait with poll(2) instead of mio
-    #[arg(long)]
-    poll: bool,
+    /// What to wait with: select, poll, epoll, epoll:edge or mio
+    #[arg(long, value_name = "NAME", default_value = "mio")]
+    backend: BackendKind,
+}
+
+/// What runs on whichever backend was named.
+struct Template(TcpListener);
+
+impl UseBackend for Template {
+    type Output = io::Result<()>;
+
+    fn run<B: Backend + Send + 'static>(self, open: fn() -> io::Result<B>) -> io::Result<()> {
+        serve(open()?, self.0)
+    }
 }
 
 fn main() -> anyhow::Result<()> {
@@ -163,10 +174,5 @@ fn main() -> anyhow::Result<()> {
     listener.socket().set_nonblocking(true)?;
     println!("listening on {}", listener.address());
     let listener = TcpListener::from_std(listener.into());
-    if arguments.poll {
-        serve(PollBackend::new()?, listener)?;
-    } else {
-        serve(MioBackend::new()?, listener)?;
-    }
-    Ok(())
+    Ok(arguments.backend.with(Template(listener))?)
 }

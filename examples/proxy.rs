@@ -15,6 +15,9 @@ use polyloop::{Readiness, TimerId, Token, TokenMap};
 
 /// How long the listener rests when the system can't give another connection.
 const REST: Duration = Duration::from_millis(100);
+/// How long a connect may take: else one to an address where nobody answers holds its client for
+/// minutes.
+const PATIENCE: Duration = Duration::from_secs(3);
 /// Calls in one direction in one turn of the loop; then the others have theirs.
 const BUDGET: usize = 16;
 
@@ -68,7 +71,8 @@ impl Pipe {
 /// A client and the connection made for it.
 struct Pair {
     sides: [Side; 2],
-    connected: bool,
+    /// The deadline of the upstream's connect, until that is over.
+    connecting: Option<TimerId>,
     up: Pipe,
     down: Pipe,
 }
@@ -81,10 +85,11 @@ impl Pair {
         token: Token,
         readiness: Readiness,
     ) -> io::Result<()> {
-        let Pair { sides: [client, upstream], connected, up, down } = self;
-        if !*connected {
+        let Pair { sides: [client, upstream], connecting, up, down } = self;
+        if let Some(deadline) = *connecting {
             cx.connected(upstream.1, &upstream.0)?;
-            *connected = true;
+            cx.cancel_timer(deadline);
+            *connecting = None;
         }
         let from_client = token == client.1;
         let (reads, writes) = (readiness.is_readable(), readiness.is_writable());
@@ -131,7 +136,8 @@ impl Proxy {
                 .inspect_err(|_| _ = cx.deregister(token, &mut client))?;
             self.clients.insert(upstream_token, token);
             let sides = [(client, token), (upstream, upstream_token)];
-            let pair = Pair { sides, connected: false, up: Pipe::new(), down: Pipe::new() };
+            let connecting = Some(cx.set_timer(PATIENCE, token));
+            let pair = Pair { sides, connecting, up: Pipe::new(), down: Pipe::new() };
             self.pairs.insert(token, pair);
         }
     }
@@ -139,6 +145,9 @@ impl Proxy {
     fn close<B: Backend>(&mut self, cx: &mut Context<B>, client: Token, result: io::Result<()>) {
         let Some(pair) = self.pairs.remove(client) else { return };
         self.clients.remove(pair.sides[1].1);
+        if let Some(deadline) = pair.connecting {
+            cx.cancel_timer(deadline);
+        }
         if let Err(error) = &result {
             log::error!("from client {client} to {}: {error}", self.target);
         }
@@ -172,9 +181,13 @@ impl<B: Backend> Handler<B> for Proxy {
         }
     }
 
-    /// The listener has rested.
+    /// The listener has rested, or a client's upstream does not answer.
     fn timer(&mut self, cx: &mut Context<B>, token: Token, _: TimerId) {
-        let _ = cx.set_interest(token, &mut self.listener.0, Interest::READABLE);
+        if token == self.listener.1 {
+            let _ = cx.set_interest(token, &mut self.listener.0, Interest::READABLE);
+        } else {
+            self.close(cx, token, Err(ErrorKind::TimedOut.into()));
+        }
     }
 }
 

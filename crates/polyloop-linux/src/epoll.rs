@@ -19,8 +19,8 @@ use crate::wake::WakeUp;
 /// ready.
 ///
 /// Level-triggered, a source is told for as long as it is ready, and writable interest has to come
-/// and go. Edge-triggered, it is told when it becomes ready. One flag of the kernel's is all that
-/// the two differ in here; what a handler makes of it is the loop's affair.
+/// and go. Edge-triggered, it is told when something happens to it. One flag of the kernel's is all
+/// that the two differ in here; what a handler makes of it is the loop's affair.
 ///
 /// # Portability
 ///

@@ -64,7 +64,8 @@ pub enum Model {
     Iterative,
     /// Sockets that do not block, asked again and again without any multiplexer.
     Spin,
-    /// A process for each connection, which blocks.
+    /// A process for each connection, which blocks. Connections share no memory: a handle, a lock,
+    /// whatever the factory gives to each, is each one's own.
     ///
     /// # Portability
     ///

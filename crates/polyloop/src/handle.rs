@@ -11,6 +11,10 @@ use crate::{Counts, Token};
 /// [`Connection::handle`](crate::Connection::handle) makes it. What is asked of a connection that
 /// is gone is dropped in silence: it may have ended a moment ago, and its
 /// [`closed`](crate::Protocol::closed) is where to take it off a list.
+///
+/// It reaches no further than its process. Where each connection is a process, as in the model
+/// `process` of `polyloop-models`, it reaches only the connection that made it, and what a factory
+/// shares among connections is not shared: each has a copy.
 #[derive(Clone)]
 pub struct Handle {
     remote: Arc<dyn Remote>,

@@ -192,7 +192,18 @@ fn epoll_template_on_mio() {
 
 #[test]
 fn epoll_template_on_poll() {
-    echoes(&Example::start("epoll_template", &["127.0.0.1:0", "--poll"]));
+    echoes(&Example::start("epoll_template", &["127.0.0.1:0", "--backend", "poll"]));
+}
+
+#[test]
+fn epoll_template_on_epoll() {
+    let arguments = ["127.0.0.1:0", "--backend", "epoll"];
+    if cfg!(target_os = "linux") {
+        return echoes(&Example::start("epoll_template", &arguments));
+    }
+    let said = command("epoll_template", &arguments).output().unwrap();
+    assert_eq!(said.status.code(), Some(1));
+    assert!(String::from_utf8(said.stderr).unwrap().contains("epoll: Linux only"));
 }
 
 #[test]
@@ -312,6 +323,16 @@ fn proxy_backpressure() {
     assert!(received == vec![7; sent], "{} of {sent} bytes", received.len());
 }
 
+/// Reads to a reset, which is not to look like an end.
+fn expect_reset(stream: &mut TcpStream) {
+    match stream.read_to_end(&mut Vec::new()) {
+        Err(error) => assert_eq!(error.kind(), ErrorKind::ConnectionReset),
+        // Wine reads a reset as the end of input.
+        Ok(_) if cfg!(windows) => {}
+        Ok(_) => panic!("a reset became an end"),
+    }
+}
+
 /// A connection that was cut short does not look like one that has ended.
 #[test]
 fn proxy_passes_a_reset_on() {
@@ -323,12 +344,7 @@ fn proxy_passes_a_reset_on() {
         (&resets).write_all(b"a part of ").unwrap();
         SockRef::from(&resets).set_linger(Some(Duration::ZERO)).unwrap();
         drop(resets);
-        match stays.read_to_end(&mut Vec::new()) {
-            Err(error) => assert_eq!(error.kind(), ErrorKind::ConnectionReset),
-            // Wine reads a reset as the end of input.
-            Ok(_) if cfg!(windows) => {}
-            Ok(_) => panic!("a reset became an end"),
-        }
+        expect_reset(&mut stays);
     }
 }
 
@@ -340,11 +356,25 @@ fn proxy_to_nobody() {
     let target = bound.local_addr().unwrap().as_socket().unwrap().to_string();
     let proxy = Example::start("proxy", &["127.0.0.1:0", &target]);
     for _ in 0..3 {
-        let error = proxy.connect().read_to_end(&mut Vec::new()).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+        expect_reset(&mut proxy.connect());
     }
     let said = proxy.end();
     assert_eq!(said.lines().count(), 3, "{said}");
+}
+
+/// A target that does not answer at all: its listener's queue is full.
+#[cfg(target_os = "linux")]
+#[test]
+fn proxy_to_somebody_who_does_not_answer() {
+    let target = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    target.bind(&"127.0.0.1:0".parse::<SocketAddr>().unwrap().into()).unwrap();
+    target.listen(0).unwrap();
+    let address = target.local_addr().unwrap().as_socket().unwrap();
+    let _in_the_queue = TcpStream::connect(address).unwrap();
+    let proxy = Example::start("proxy", &["127.0.0.1:0", &address.to_string()]);
+    expect_reset(&mut proxy.connect());
+    let said = proxy.end();
+    assert!(said.contains("timed out"), "{said}");
 }
 
 /// Out of descriptors, and back.
@@ -360,7 +390,7 @@ fn few_descriptors() {
         ("chat", &["127.0.0.1:0"]),
         ("proxy", &["127.0.0.1:0", &target]),
         ("epoll_template", &["127.0.0.1:0"]),
-        ("epoll_template", &["127.0.0.1:0", "--poll"]),
+        ("epoll_template", &["127.0.0.1:0", "--backend", "poll"]),
     ] {
         let example = command(name, arguments);
         let mut limited = Command::new("sh");
@@ -403,7 +433,7 @@ fn bad_input() {
         ("udp_echo", &["nonsense"], 2, "nonsense"),
         ("proxy", &[&address], 1, &address),
         ("proxy", &["127.0.0.1:0", "nonsense"], 2, "nonsense"),
-        ("epoll_template", &[&address, "--poll"], 1, &address),
+        ("epoll_template", &[&address, "--backend", "poll"], 1, &address),
         ("epoll_template", &["nonsense"], 2, "nonsense"),
         ("models", &["thread", &address], 1, &address),
         ("models", &["nonsense"], 2, "there is no model \"nonsense\"; there are: "),

@@ -115,7 +115,8 @@ pub(super) struct ModelArgs {
     /// How many threads a pool has [default: 8]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(Options::MOST_THREADS)))]
     pub(super) threads: Option<u32>,
-    /// How epoll tells readiness: for as long as it lasts, or once when it begins [default: level]
+    /// How epoll tells readiness: for as long as it lasts, or when something new happens
+    /// [default: level]
     #[arg(long, value_name = "level|edge", value_parser = ["level", "edge"], hide_possible_values = true)]
     pub(super) trigger: Option<String>,
     /// Let select hold more descriptors than FD_SETSIZE
@@ -227,7 +228,7 @@ polyloop serve --model epoll --trigger edge            the same as --model epoll
 polyloop serve --model poll --protocol http            then: curl http://127.0.0.1:7000/hello\n  \
 polyloop serve --model thread --protocol work --sleep 2ms\n  \
 polyloop serve --model mio --transport udp             then: nc -u 127.0.0.1 7000\n  \
-RUST_LOG=polyloop=debug polyloop serve --model poll    shows what the loop does\n\nModels:\n",
+RUST_LOG=polyloop=debug polyloop serve                 shows who comes and goes; trace: all\n\nModels:\n",
     );
     for model in Model::ALL {
         let settings = match model.settings() {

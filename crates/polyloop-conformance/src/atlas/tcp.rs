@@ -152,8 +152,9 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         what: "a connect that goes on",
         why: "The first packet (SYN) has had no answer; here because the listener's queue is full, \
               and Linux then drops what comes. Until the answer is there, the socket is silent in \
-              both directions. The kernel asks again after one second, then two, four and so on, \
-              for two minutes: a program sets a shorter deadline itself.",
+              both directions. The kernel asks again, at first every second (Linux 6.5 and later), \
+              then after twice as long each time, for some two minutes: a program sets a shorter \
+              deadline itself.",
         see: &["connect(2) on EINPROGRESS", "tcp(7) on tcp_syn_retries", "listen(2)"],
         group: Group::Tcp,
         play: only!(linux: connecting),
