@@ -125,13 +125,43 @@ fn coverage(results: &Results) -> String {
     }
 }
 
-fn saturation(results: &Results) -> Option<String> {
-    let places = places(results, |row| row.saturated)?;
-    Some(format!(
-        "Load generator saturated, more than {} of its processor used, in {places}: requests a second \
-         and latency are its own limit there and not the server's; CPU a request still holds.",
-        units::percent(SATURATED),
-    ))
+/// Tells a load generator that was the only limit from one that shared this with the server.
+fn saturation(results: &Results) -> impl Iterator<Item = String> {
+    let limit = units::percent(SATURATED);
+    let alone = places(results, |row| if is_busy(results, row) { 0 } else { row.saturated });
+    let alone = alone.map(|places| {
+        format!(
+            "Load generator saturated, more than {limit} of its processor used, in {places}: \
+             requests a second and latency are its own limit there and not the server's; CPU a \
+             request still holds."
+        )
+    });
+    let both = places(results, |row| if is_busy(results, row) { row.saturated } else { 0 });
+    let both = both.map(|places| {
+        format!(
+            "Load generator and server saturated, each with more than {limit} of what it had, in \
+             {places}: both are the limit there, and CPU a request tells no more than requests a \
+             second do."
+        )
+    });
+    alone.into_iter().chain(both)
+}
+
+/// Says whether the server had no processor time left that it could have used.
+fn is_busy(results: &Results, row: &Row) -> bool {
+    let all = match results.setup.server_processors.len() {
+        0 => results.machine.processors,
+        pinned => pinned,
+    };
+    let usable = if has_several(row) { all } else { 1 };
+    row.server_utilisation.is_some_and(|used| used > SATURATED * usable as f64)
+}
+
+/// Says whether several loops, threads or processes served.
+fn has_several(row: &Row) -> bool {
+    // One that serves, and one that answers its parent.
+    const FEW: f64 = 2.0;
+    row.loops.len() > 1 || row.threads.is_some_and(|threads| threads > FEW)
 }
 
 /// Says how many connections each loop took, where there are several.
@@ -209,16 +239,7 @@ fn crowding(results: &Results) -> Option<String> {
     if results.setup.server_processors.len() != 1 {
         return None;
     }
-    // One that serves, and one that answers its parent.
-    const FEW: f64 = 2.0;
-    let places = places(results, |row| {
-        let several = row.loops.len() > 1 || row.threads.is_some_and(|threads| threads > FEW);
-        if several {
-            row.rounds
-        } else {
-            0
-        }
-    })?;
+    let places = places(results, |row| if has_several(row) { row.rounds } else { 0 })?;
     Some(format!(
         "Several loops, threads or processes had one processor together in {places}: what they gain \
          from more is not in these figures."

@@ -41,7 +41,7 @@ pub struct Row {
     pub server_utilisation: Option<f64>,
     /// The share of one processor that the load generator used.
     pub load_utilisation: Option<f64>,
-    /// Rounds in which the load generator was the limit.
+    /// Rounds in which the load generator was a limit.
     pub saturated: usize,
     /// How many connections each loop of the server took, over all rounds; empty unless it has
     /// several.

@@ -344,6 +344,35 @@ mod tests {
     }
 
     #[test]
+    fn a_server_that_was_as_busy_as_the_load_generator_is_told_apart() {
+        // A thousand nanoseconds are a tenth of a processor.
+        let with = |nanoseconds: u64, threads: u64| {
+            move |_| match measured(nanoseconds) {
+                Outcome::Measured(mut measured) => {
+                    measured.load.saturated = true;
+                    measured.threads = Some(threads);
+                    Outcome::Measured(measured)
+                }
+                failed => failed,
+            }
+        };
+        let (free, busy, many) = (with(9_400, 2), with(9_600, 2), with(9_600, 66));
+        let mut results = results(&[("mio", &free), ("select", &busy), ("thread", &many)], 6);
+        let mut draw_on = |processors: &[usize]| {
+            results.setup.server_processors = processors.to_vec();
+            draw(&results).replace('\n', " ")
+        };
+        let (alone, both) = ("of its processor used, in active", "of what it had, in active");
+        let text = draw_on(&[0]);
+        assert!(text.contains(&format!("{alone} (mio)")), "{text}");
+        assert!(text.contains(&format!("{both} (select, thread)")), "{text}");
+        // One loop has no use for the second processor.
+        let text = draw_on(&[0, 1]);
+        assert!(text.contains(&format!("{alone} (mio, thread)")), "{text}");
+        assert!(text.contains(&format!("{both} (select)")), "{text}");
+    }
+
+    #[test]
     fn several_threads_on_one_processor_are_told() {
         let with = |threads: u64, loops: usize| {
             move |_| match measured(4000) {

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::protocols::Builtin;
 use crate::units;
 
-/// The share of one processor above which the load generator itself was the limit.
+/// The share of one processor above which the load generator itself was a limit.
 pub const SATURATED: f64 = 0.95;
 
 /// What a load run found.
@@ -37,7 +37,8 @@ pub struct Report {
     pub active: usize,
     /// The processor time that the load generator used, as a share of one processor.
     pub utilisation: Option<f64>,
-    /// The load generator used more than 95 % of a processor: it was the limit.
+    /// The load generator used more than 95 % of a processor: it was a limit, whatever the
+    /// server was.
     pub saturated: bool,
     /// Open loop only: the rate asked for, in requests a second.
     pub rate: Option<f64>,
@@ -170,7 +171,7 @@ impl Report {
                 out,
                 "load generator: {} of a processor{}",
                 units::percent(utilisation),
-                if self.saturated { ", saturated: it was the limit, not the server" } else { "" },
+                if self.saturated { ", saturated: it was a limit itself" } else { "" },
             )?;
         }
         if let (Some(rate), true) = (self.rate, self.missed_rate) {
