@@ -194,7 +194,8 @@ fn losses(results: &Results) -> String {
     match lost.as_slice() {
         [] => "Transport udp: all datagrams were answered.".to_owned(),
         lost => format!(
-            "Transport udp, where a datagram that is not answered within {time} is lost. {}.",
+            "Transport udp, where a datagram that is not answered within {time} is lost: no latency \
+             counts it. {}.",
             lost.join("; ")
         ),
     }
@@ -295,7 +296,12 @@ fn trouble(row: &Row) -> Option<String> {
         return Some(format!("{place}: {} of {rounds} rounds failed: {reason}.", row.failed));
     }
     let first = row.first_error.as_deref().unwrap_or("");
-    (row.errors > 0).then(|| format!("{place}: {} connections failed: {first}.", row.errors))
+    (row.errors > 0).then(|| {
+        format!(
+            "{place}: {} connections failed; no latency counts them; the first: {first}.",
+            row.errors
+        )
+    })
 }
 
 fn short_connections(results: &Results) -> String {

@@ -23,9 +23,9 @@ pub struct Row {
     pub reason: Option<String>,
     /// Requests a second.
     pub requests_per_second: Option<f64>,
-    /// Half of the requests took no longer, in nanoseconds.
+    /// Half of the requests that were answered took no longer, in nanoseconds.
     pub p50_ns: Option<f64>,
-    /// 99 % of the requests took no longer, in nanoseconds.
+    /// 99 % of the requests that were answered took no longer, in nanoseconds.
     pub p99_ns: Option<f64>,
     /// Processor time a request, user plus system, in nanoseconds.
     pub processor_ns: Option<f64>,

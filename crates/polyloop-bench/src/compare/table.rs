@@ -302,6 +302,7 @@ mod tests {
         let text = draw(&results).replace('\n', " ");
         let told = "active/poll: 12 of 6,000,012 datagrams lost, 6 of these answered later";
         assert!(text.contains(told), "{text}");
+        assert!(text.contains("is lost: no latency counts it."), "{text}");
         assert!(!text.contains("active/mio:") && !text.contains("all datagrams"), "{text}");
         results.summary.iter_mut().for_each(|row| row.lost = 0);
         let text = draw(&results).replace('\n', " ");

@@ -62,18 +62,18 @@ pub struct Report {
     pub pinned: Option<usize>,
 }
 
-/// A distribution of latencies, in nanoseconds.
+/// The latencies of the requests that were answered, in nanoseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Latency {
     /// The mean.
     pub mean_ns: f64,
-    /// Half of the requests took no longer.
+    /// Half of them took no longer.
     pub p50_ns: u64,
-    /// 99 % of the requests took no longer.
+    /// 99 % of them took no longer.
     pub p99_ns: u64,
-    /// 99.9 % of the requests took no longer.
+    /// 99.9 % of them took no longer.
     pub p999_ns: u64,
-    /// The slowest request.
+    /// The slowest of them.
     pub max_ns: u64,
 }
 
@@ -100,7 +100,8 @@ pub struct Losses {
     pub timeout_s: f64,
 }
 
-/// How many connections failed, by what went wrong, and what the first one said.
+/// How many connections failed, by what went wrong, and what the first one said. No latency counts
+/// their requests.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Errors {
     /// Connections that could not be established.
@@ -206,7 +207,8 @@ impl Report {
                 0 => writeln!(out, "datagrams: none lost, all were answered within {time}")?,
                 lost => writeln!(
                     out,
-                    "datagrams: {} lost, not answered within {time}; {} of them were answered later",
+                    "datagrams: {} lost, not answered within {time}; {} of them were answered later; no \
+                     latency counts them",
                     units::count(lost),
                     units::count(losses.late),
                 )?,
@@ -226,7 +228,8 @@ impl Report {
         if self.errors.total() > 0 {
             writeln!(
                 out,
-                "errors: {} could not connect, {} broken, {} timed out, {} with wrong bytes; the first: {}",
+                "errors: {} could not connect, {} broken, {} timed out, {} with wrong bytes; no latency \
+                 counts them; the first: {}",
                 self.errors.connect,
                 self.errors.broken,
                 self.errors.timed_out,
@@ -270,5 +273,22 @@ mod tests {
             assert!(spoilt.contains(words), "{words}: {spoilt}");
             assert!(!clean.contains(words), "{words}: {clean}");
         }
+    }
+
+    #[test]
+    fn what_no_latency_counts_is_told_to_be_missing() {
+        let timed_out = Errors { timed_out: 1, ..Errors::default() };
+        let lost = Losses { lost: 1, ..Losses::default() };
+        let spoilt = [
+            Report { not_made: 1, ..Report::default() },
+            Report { errors: timed_out, ..Report::default() },
+            Report { losses: Some(lost), ..Report::default() },
+        ];
+        for report in spoilt {
+            let text = report.text();
+            assert!(text.contains("no latency counts them"), "{text}");
+        }
+        let none_lost = Report { losses: Some(Losses::default()), ..Report::default() };
+        assert!(!none_lost.text().contains("no latency counts"), "{none_lost:?}");
     }
 }
