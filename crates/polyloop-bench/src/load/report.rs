@@ -6,6 +6,7 @@ use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
 use crate::protocols::Builtin;
+use crate::text::{wrap, WIDTH};
 use crate::units;
 
 /// The share of one processor above which the load generator itself was a limit.
@@ -141,7 +142,7 @@ impl Report {
         let mut text = String::new();
         // Writing into a String cannot fail.
         let _ = self.write(&mut text);
-        text
+        text.lines().map(|line| wrap(line, WIDTH) + "\n").collect()
     }
 
     fn write(&self, out: &mut String) -> std::fmt::Result {
@@ -276,6 +277,23 @@ mod tests {
     }
 
     #[test]
+    fn no_line_is_too_long() {
+        let first = "connection 12: request 3456: no answer in time, after 200 ms ".repeat(3);
+        let report = Report {
+            rate: Some(123_456.0),
+            missed_rate: true,
+            not_made: 1_234_567,
+            closes_first: Some("client".to_owned()),
+            losses: Some(Losses { lost: 1_234_567, late: 1_234_567, timeout_s: 0.123 }),
+            errors: Errors { timed_out: 1_234_567, first: Some(first), ..Errors::default() },
+            ..Report::default()
+        };
+        let text = report.text();
+        assert!(text.lines().all(|line| line.chars().count() <= WIDTH), "{text}");
+        assert!(text.ends_with("after 200 ms\n"), "{text}");
+    }
+
+    #[test]
     fn what_no_latency_counts_is_told_to_be_missing() {
         let timed_out = Errors { timed_out: 1, ..Errors::default() };
         let lost = Losses { lost: 1, ..Losses::default() };
@@ -285,7 +303,7 @@ mod tests {
             Report { losses: Some(lost), ..Report::default() },
         ];
         for report in spoilt {
-            let text = report.text();
+            let text = report.text().replace('\n', " ");
             assert!(text.contains("no latency counts them"), "{text}");
         }
         let none_lost = Report { losses: Some(Losses::default()), ..Report::default() };
