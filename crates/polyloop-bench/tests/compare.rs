@@ -99,6 +99,13 @@ fn a_comparison_of_all_models_has_a_row_for_each() {
         let runs = *model != Model::Iterative && Model::here().any(|here| here == *model);
         assert_eq!(row.contains(" cannot run: "), !runs, "{row}");
     }
+    // What living processes use is known on Linux only, and nowhere is it that of their parent.
+    let results: Results = serde_json::from_str(&std::fs::read_to_string(&out).unwrap()).unwrap();
+    for row in results.summary.iter().filter(|row| row.rounds > 0) {
+        let known = row.contestant != "process" || cfg!(target_os = "linux");
+        assert_eq!(row.processor_ns.is_some(), known, "{row:?}");
+        assert!(known || row.memory.is_none() && row.processor_ratio.is_none(), "{row:?}");
+    }
 }
 
 #[test]

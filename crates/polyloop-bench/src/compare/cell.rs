@@ -15,7 +15,7 @@ use super::child::Child;
 use super::plan::{Contestant, Scenario};
 use crate::control::{counted, Counters, Listening, Stats, Waiting, SYSTEM_CALLS};
 use crate::load::{Messages, Phase, Report};
-use crate::process::{Memory, Usage};
+use crate::process::{self, Memory, Usage};
 use crate::protocols::Builtin;
 use crate::transport::{datagrams_to, Transport};
 use crate::units;
@@ -184,22 +184,24 @@ pub fn measure(
     if let Some(failure) = report.failure() {
         return Err(failure);
     }
+    // Short connections have ended, but for those in hand at the start and at the end.
+    let counted_in_time = !listening.counts_late || scenario.short;
+    let seen = counted_in_time || process::lists_children();
     Ok(Measured {
         load: *report,
-        used: end.usage.since(&start.usage),
+        used: if seen { end.usage.since(&start.usage) } else { Usage::default() },
         loops: iter::zip(&end.counted.loops, &idle.counted.loops)
             .map(|(end, idle)| end.saturating_sub(*idle))
             .collect(),
         counted: (end.counted.counters)
             .zip(start.counted.counters)
-            // Short connections have ended, but for those in hand at the start and at the end.
-            .filter(|_| !listening.counts_late || scenario.short)
+            .filter(|_| counted_in_time)
             .map(|(end, start)| counted(&end, &start)),
         counts_late: listening.counts_late,
-        resident_before: before.resident_bytes,
-        resident_connected: connected.resident_bytes,
+        resident_before: before.resident_bytes.filter(|_| seen),
+        resident_connected: connected.resident_bytes.filter(|_| seen),
         connected: connections,
-        threads: connected.threads,
+        threads: connected.threads.filter(|_| seen),
         raised_descriptor_limit: listening.raised_descriptor_limit,
     })
 }

@@ -75,8 +75,8 @@ fn notes(results: &Results) -> Vec<String> {
     if measured(results).any(|measured| measured.counts_late) {
         notes.push(
             "Where each connection is a process: its calls are counted when it ends, and are - where \
-             connections last; its processor time counts while it lives on Linux, elsewhere once it \
-             has been waited for; its memory is what it shares with nobody."
+             connections last; so are its processor time and its memory, which is what it shares with \
+             nobody, unless the system tells of living processes, as Linux does."
                 .to_owned(),
         );
     }

@@ -4,7 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{children, field, read_proc};
 
-/// The memory and the threads of this process, and on Linux of its children, at this moment.
+/// The memory and the threads of this process, and of its living children where the system lists them
+/// ([`lists_children`](super::lists_children)), at this moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Memory {
     /// Resident memory in bytes. What the kernel holds for sockets is not in it.
@@ -24,7 +25,7 @@ pub fn memory() -> Memory {
         resident_bytes: resident_bytes(),
         threads: status.and_then(|status| field(&status, "Threads:")),
     };
-    for child in children() {
+    for child in children().unwrap_or_default() {
         // One that is gone has neither memory nor threads.
         let rollup = read_proc(&format!("/proc/{child}/smaps_rollup")).unwrap_or_default();
         let status = read_proc(&format!("/proc/{child}/status")).unwrap_or_default();

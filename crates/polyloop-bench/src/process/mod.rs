@@ -90,17 +90,27 @@ fn field(text: &str, name: &str) -> Option<u64> {
     line.split_whitespace().next()?.parse().ok()
 }
 
-/// The children that have not been waited for.
+/// Says whether the system tells a process which living children it has: without that, what they use
+/// is in none of its figures.
+///
+/// # Portability
+///
+/// Linux only, whose kernel may be built without it.
+pub fn lists_children() -> bool {
+    children().is_some()
+}
+
+/// The children that have not been waited for, `None` where the system does not tell.
 #[cfg(target_os = "linux")]
-fn children() -> Vec<i32> {
-    let text = std::fs::read_to_string("/proc/thread-self/children").unwrap_or_default();
-    text.split_whitespace().filter_map(|pid| pid.parse().ok()).collect()
+fn children() -> Option<Vec<i32>> {
+    let text = std::fs::read_to_string("/proc/thread-self/children").ok()?;
+    Some(text.split_whitespace().filter_map(|pid| pid.parse().ok()).collect())
 }
 
 /// The children that have not been waited for: this system does not tell.
 #[cfg(not(target_os = "linux"))]
-fn children() -> Vec<i32> {
-    Vec::new()
+fn children() -> Option<Vec<i32>> {
+    None
 }
 
 /// A figure of a type that is not the same on all systems.

@@ -17,7 +17,7 @@ use super::{field, read_proc};
 /// # Portability
 ///
 /// From `getrusage(2)` on Unix, children that have been waited for included. Linux tells of living
-/// children, too, but only the sum of both kinds of processor time: the times of a process that has
+/// children, too ([`lists_children`](super::lists_children)), but only the sum of both kinds of processor time: the times of a process that has
 /// any are undivided. On Windows it is the sum of both kinds of processor time
 /// that `GetProcessTimes` tells, in ticks of 15.6 ms, and no context switches.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -107,7 +107,7 @@ impl Reading {
 pub fn usage() -> Reading {
     let own = usage_by(UsageWho::RUSAGE_SELF);
     let ended = usage_by(UsageWho::RUSAGE_CHILDREN);
-    let children = children();
+    let children = children().unwrap_or_default();
     let living = |sum: Usage, &child: &i32| sum.plus(&usage_of_living(child));
     let descended = children.iter().fold(ended, living);
     Reading {
