@@ -215,7 +215,8 @@ fn protocol(setup: &Setup) -> Option<String> {
 }
 
 /// In a closed loop either the server or the load generator always has something to do, so
-/// that together they use a processor, or else something took it from them.
+/// that together they use a processor, unless the server waits for something else, all of the few
+/// requests are on their way, or somebody took it from them: nothing here tells which.
 fn starvation(results: &Results) -> Option<String> {
     const ENOUGH: f64 = 0.9;
     if !results.setup.cost.sleep.is_zero() {
@@ -229,8 +230,9 @@ fn starvation(results: &Results) -> Option<String> {
         }
     })?;
     Some(format!(
-        "The machine was busy with something else in {places}: server and load generator together \
-         got less than {} of one processor. Requests a second and latency mean little there.",
+        "Neither server nor load generator had enough to do in {places}: together they used less \
+         than {} of one processor. A server that waits (for a timer, a disk, an acknowledgement), \
+         too few connections or a busy machine do that, and set requests a second and latency.",
         units::percent(ENOUGH),
     ))
 }

@@ -405,13 +405,18 @@ mod tests {
     }
 
     #[test]
-    fn a_machine_that_was_busy_elsewhere_is_told() {
+    fn a_processor_that_nobody_used_is_told() {
         // Half a processor by the load generator, and by the server 0.6 of one or 0.1.
         let quiet = |_| measured(6000);
         let starved = |_| measured(1000);
         let text = draw(&results(&[("mio", &quiet), ("poll", &starved)], 6)).replace('\n', " ");
-        assert!(text.contains("busy with something else in active (poll), idle (poll)"), "{text}");
-        assert!(!draw(&results(&[("mio", &quiet)], 6)).contains("busy"), "{text}");
+        assert!(text.contains("had enough to do in active (poll), idle (poll)"), "{text}");
+        // It is known that somebody waited, and not for whom.
+        assert!(
+            text.contains("A server that waits") && text.contains("or a busy machine"),
+            "{text}"
+        );
+        assert!(!draw(&results(&[("mio", &quiet)], 6)).contains("enough to do"), "{text}");
     }
 
     #[test]
