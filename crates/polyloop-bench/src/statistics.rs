@@ -129,7 +129,7 @@ pub fn paired_ratio(
 }
 
 /// Judges an interval of ratios.
-fn verdict(interval: Interval, margin: f64) -> Verdict {
+pub(crate) fn verdict(interval: Interval, margin: f64) -> Verdict {
     if interval.coverage < COVERAGE {
         Verdict::Undecided
     } else if interval.low >= 1.0 / (1.0 + margin) && interval.high <= 1.0 + margin {

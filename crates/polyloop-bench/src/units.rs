@@ -78,6 +78,17 @@ pub fn percent(share: f64) -> String {
     format!("{:.0} %", share * 100.0)
 }
 
+/// Writes a share of one as a percentage in whole numbers that it reaches: `96 %` of 0.969.
+pub fn percent_reached(share: f64) -> String {
+    format!("{:.0} %", (share * 100.0).floor())
+}
+
+/// Writes a share of one as the percentage that somebody gave: `3 %`, `0.5 %`.
+pub fn percent_given(share: f64) -> String {
+    // A hundred times 0.07 is a little more than seven.
+    format!("{} %", (share * 1e8).round() / 1e6)
+}
+
 /// Writes three digits that count, and no zero behind the point of a whole number above 99.
 fn three_digits(value: f64) -> String {
     let size = value.abs();
@@ -156,6 +167,12 @@ mod tests {
         assert_eq!(per_request(0.0349), "0.035");
         assert_eq!(per_request(0.0001), "<0.001");
         assert_eq!(percent(0.973), "97 %");
+        assert_eq!(percent(0.969), "97 %");
+        assert_eq!(percent_reached(0.969), "96 %");
+        assert_eq!(percent_reached(0.75), "75 %");
+        let given =
+            [0.5, 1.5, 2.5, 3.0, 7.0, 12.0, 0.001].map(|given| percent_given(given / 100.0));
+        assert_eq!(given, ["0.5 %", "1.5 %", "2.5 %", "3 %", "7 %", "12 %", "0.001 %"]);
     }
 
     #[test]

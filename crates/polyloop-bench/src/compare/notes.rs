@@ -28,7 +28,7 @@ fn measured(results: &Results) -> impl Iterator<Item = &Measured> {
 
 fn notes(results: &Results) -> Vec<String> {
     let setup = &results.setup;
-    let margin = units::percent(setup.margin);
+    let margin = units::percent_given(setup.margin);
     let mut notes = vec![format!(
         "How to read it: medians of {} of {}. CPU is user plus system time of the server; \
          the last column divides it by that of {} in the same round: the median of these ratios, \
@@ -114,12 +114,12 @@ fn coverage(results: &Results) -> String {
         Some(least) if least < COVERAGE => format!(
             "The interval holds the true median with a probability of {} only: six rounds are the \
              fewest that allow a verdict.",
-            units::percent(least)
+            units::percent_reached(least)
         ),
         Some(least) => format!(
             "The interval holds the true median with a probability of {} or more, whatever the \
              distribution (order statistics).",
-            units::percent(least)
+            units::percent_reached(least)
         ),
         None => String::new(),
     }

@@ -3,10 +3,10 @@
 use comfy_table::{presets, Cell, CellAlignment, ContentArrangement, Table};
 
 use super::notes;
-use super::save::Results;
+use super::save::{Results, Setup};
 use super::summary::Row;
-use crate::statistics::{Ratio, Verdict};
-use crate::text::{cut, lines, SPAN};
+use crate::statistics::{verdict, Interval, Ratio, Verdict};
+use crate::text::{cut, lines, SPAN, WIDTH};
 use crate::units;
 
 /// Longer names are cut in the table.
@@ -14,13 +14,20 @@ const NAME: usize = 17;
 
 /// Draws the table and the notes beneath it.
 pub fn draw(results: &Results) -> String {
-    let mut text = body(results);
+    let names = results.contestants.iter().map(|contestant| contestant.name.chars().count());
+    let longest = names.max().unwrap_or(0).min(NAME);
+    let mut text = body(results, longest);
+    // Figures may be wide, and none of their digits is to be missed: the names have to give way.
+    let width = text.lines().map(|line| line.chars().count()).max().unwrap_or(0);
+    if width > WIDTH {
+        text = body(results, longest.saturating_sub(width - WIDTH));
+    }
     text.push('\n');
     text.push_str(&notes::write(results));
     text
 }
 
-fn body(results: &Results) -> String {
+fn body(results: &Results, longest_name: usize) -> String {
     let baseline = cut(&results.setup.baseline, 9);
     let mut table = Table::new();
     table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
@@ -48,9 +55,9 @@ fn body(results: &Results) -> String {
         spans.push(format!("{}: {}", scenario.name, scenario.describe(results.setup.transport)));
         span(&mut table, SPAN.to_string());
         for row in results.summary.iter().filter(|row| row.scenario == scenario.name) {
-            let name = format!("  {}", cut(&row.contestant, NAME));
+            let name = format!("  {}", cut(&row.contestant, longest_name));
             if row.rounds > 0 {
-                table.add_row(figures(name, row, &results.setup.baseline));
+                table.add_row(figures(name, row, &results.setup));
             } else {
                 let reason = row.reason.as_deref().unwrap_or("not measured");
                 spans.push(format!("cannot run: {reason}"));
@@ -70,13 +77,13 @@ fn right(text: String) -> Cell {
     Cell::new(text).set_alignment(CellAlignment::Right)
 }
 
-fn figures(name: String, row: &Row, baseline: &str) -> Vec<Cell> {
+fn figures(name: String, row: &Row, setup: &Setup) -> Vec<Cell> {
     let write = |figure: Option<f64>, unit: fn(f64) -> String| {
         right(figure.map_or_else(|| "-".to_owned(), unit))
     };
     let ratio = match &row.processor_ratio {
-        Some(ratio) => self::ratio(ratio),
-        None if row.contestant == baseline => "1".to_owned(),
+        Some(ratio) => self::ratio(ratio, setup.margin),
+        None if row.contestant == setup.baseline => "1".to_owned(),
         None => "-".to_owned(),
     };
     vec![
@@ -94,14 +101,24 @@ fn figures(name: String, row: &Row, baseline: &str) -> Vec<Cell> {
 }
 
 /// Writes a ratio, its interval and its verdict: `1.04 1.02-1.07 ≠`.
-fn ratio(ratio: &Ratio) -> String {
+fn ratio(ratio: &Ratio, margin: f64) -> String {
     let mark = match ratio.verdict {
         Verdict::Same => '=',
         Verdict::Different => '≠',
         Verdict::Undecided => '?',
     };
+    // Two, unless the interval would say something else than the verdict: 1.004-1.05 leaves 1 out,
+    // and 1.00-1.05 does not.
+    let decimals = (2..4).find(|&decimals| {
+        let scale = 10f64.powi(decimals);
+        let [low, high] =
+            [ratio.interval.low, ratio.interval.high].map(|end| (end * scale).round() / scale);
+        verdict(Interval { low, high, ..ratio.interval }, margin) == ratio.verdict
+    });
+    let decimals = decimals.unwrap_or(4) as usize;
     let write = |ratio: f64| match ratio {
-        ..9.995 => format!("{ratio:.2}"),
+        ..0.0995 => format!("{ratio:.3}"),
+        ..9.995 => format!("{ratio:.decimals$}"),
         ..99.95 => format!("{ratio:.1}"),
         ..999.5 => format!("{ratio:.0}"),
         _ => ">999".to_owned(),
@@ -115,13 +132,12 @@ mod tests {
     use super::*;
     use crate::compare::cell::{Cell, Measured, Outcome};
     use crate::compare::plan::{Contestant, Scenario};
-    use crate::compare::save::{Setup, FORMAT};
+    use crate::compare::save::FORMAT;
     use crate::compare::summary::summarise;
     use crate::control::{Counters, SYSTEM_CALLS};
     use crate::load::{Latency, Losses, Report};
     use crate::process::{Machine, Usage};
     use crate::protocols::{Builtin, Cost};
-    use crate::text::WIDTH;
     use crate::transport::Transport;
 
     /// A round in which a request costs so many nanoseconds of processor time.
@@ -288,6 +304,37 @@ mod tests {
     }
 
     #[test]
+    fn a_ratio_and_its_interval_say_what_the_verdict_says() {
+        let write = |median, low, high, margin| {
+            let interval = Interval { low, high, coverage: 0.96 };
+            let verdict = verdict(interval, margin);
+            ratio(&Ratio { median, interval, rounds: 9, verdict }, margin)
+        };
+        assert_eq!(write(1.02, 1.006, 1.05, 0.03), "1.02 1.01-1.05 ≠");
+        assert_eq!(write(1.02, 1.004, 1.05, 0.03), "1.020 1.004-1.050 ≠");
+        assert_eq!(write(0.95, 0.8, 0.9996, 0.03), "0.9500 0.8000-0.9996 ≠");
+        // Beyond the margin by so little that two decimals would not show it.
+        assert_eq!(write(1.0, 0.98, 1.034, 0.03), "1.000 0.980-1.034 ?");
+        assert_eq!(write(1.0, 0.98, 1.0299, 0.03), "1.00 0.98-1.03 =");
+        assert_eq!(write(1.0, 0.997, 1.004, 0.005), "1.00 1.00-1.00 =");
+        assert_eq!(write(0.0384, 0.0041, 0.42, 0.03), "0.038 0.004-0.42 ≠");
+        assert_eq!(write(12.34, 1.002, 1234.0, 0.03), "12.3 1.002->999 ≠");
+    }
+
+    #[test]
+    fn what_is_told_of_shares_is_neither_rounded_up_nor_away() {
+        let mut results = results(&[("mio", &|_| measured(4000)), ("x", &|_| measured(4000))], 6);
+        let mut draw_with = |margin| {
+            results.setup.margin = margin;
+            draw(&results).replace('\n', " ")
+        };
+        assert!(draw_with(0.005).contains("= the same within 0.5 %,"));
+        assert!(draw_with(0.03).contains("= the same within 3 %,"));
+        // Six rounds have 96.875 %.
+        assert!(draw_with(0.03).contains("a probability of 96 % or more,"));
+    }
+
+    #[test]
     fn a_datagram_that_was_lost_is_told() {
         let all = |_| measured(4000);
         let some_less = |_| match measured(4000) {
@@ -430,6 +477,23 @@ mod tests {
         }
         // Two lines of header, and for each scenario its title and three rows.
         assert_eq!(text.lines().position(str::is_empty), Some(2 + 3 * 4), "{text}");
+
+        // Where figures take the room of a name, they have it.
+        let wide = |_| match measured(5152) {
+            Outcome::Measured(mut measured) => {
+                measured.load.requests_per_second = 1_234_567.0;
+                measured.load.latency.p50_ns = 12_345;
+                measured.load.latency.p99_ns = 1_234_567;
+                measured.resident_connected = Some(0);
+                measured.resident_before = Some(12_345_678);
+                Outcome::Measured(measured)
+            }
+            failed => failed,
+        };
+        let text = draw(&results(&[("mio", &|_| measured(5000)), (name, &wide)], 6));
+        let row = row(&text, "a-server…");
+        assert_eq!(row.chars().count(), WIDTH, "{text}");
+        assert!(row.ends_with(" 1.0304 1.0304-1.0304 ≠"), "{text}");
     }
 
     #[test]
