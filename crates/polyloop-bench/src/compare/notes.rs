@@ -56,8 +56,8 @@ fn notes(results: &Results) -> Vec<String> {
         .collect();
     if !doubtful.is_empty() {
         notes.push(format!(
-            "Doubtful: {} came out different from itself in {}; the machine was not quiet, so run \
-             it again with more --rounds.",
+            "Doubtful: {} came out different from itself in {}; the machine was not quiet, or it is \
+             chance: run it again with more --rounds.",
             setup.baseline,
             doubtful.join(", ")
         ));
