@@ -15,7 +15,6 @@ pub mod table;
 pub use plan::{Contestant, Scenario};
 pub use save::Results;
 
-use std::iter;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -88,7 +87,8 @@ pub fn run(settings: &Settings) -> anyhow::Result<Results> {
     save::check(&path)?;
 
     let processors = process::processors();
-    let (servers, load) = place(processors.as_deref().unwrap_or_default());
+    let machine = process::machine();
+    let (servers, load) = place(processors.as_deref().unwrap_or_default(), &machine);
     let conditions = Conditions {
         transport: settings.transport,
         protocol: settings.protocol,
@@ -103,7 +103,7 @@ pub fn run(settings: &Settings) -> anyhow::Result<Results> {
         program: format!("polyloop {}", env!("CARGO_PKG_VERSION")),
         command: std::env::args().collect(),
         started: now.to_string(),
-        machine: process::machine(),
+        machine,
         setup: Setup {
             transport: settings.transport,
             protocol: settings.protocol,
@@ -169,15 +169,16 @@ pub fn run(settings: &Settings) -> anyhow::Result<Results> {
     Ok(results)
 }
 
-/// The processors of servers, and that of the load generator, which has one alone; none if there are
-/// too few.
-fn place(processors: &[usize]) -> (Vec<usize>, Option<usize>) {
-    match processors {
-        [first, load, others @ ..] => {
-            (iter::once(first).chain(others).copied().collect(), Some(*load))
-        }
-        _ => (Vec::new(), None),
-    }
+/// The processors of servers, and that of the load generator, which has one alone, and its core where
+/// there are two; none if there are too few.
+fn place(processors: &[usize], machine: &process::Machine) -> (Vec<usize>, Option<usize>) {
+    let [first, others @ ..] = processors else { return (Vec::new(), None) };
+    let elsewhere = others.iter().find(|&&other| !machine.is_one_core(*first, other));
+    let Some(&load) = elsewhere.or(others.first()) else { return (Vec::new(), None) };
+    let others = processors.iter().copied().filter(|&processor| processor != load);
+    let (beside_it, servers): (Vec<_>, Vec<_>) =
+        others.partition(|&processor| machine.is_one_core(processor, load));
+    (if servers.is_empty() { beside_it } else { servers }, Some(load))
 }
 
 /// What has been saved so far: the number of rounds and the file.
@@ -216,12 +217,31 @@ fn bar(length: u64) -> ProgressBar {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::process::Machine;
+
+    fn machine(cores: &[&[usize]]) -> Machine {
+        Machine { cores: cores.iter().map(|core| core.to_vec()).collect(), ..process::machine() }
+    }
 
     #[test]
     fn servers_have_all_processors_but_that_of_the_load_generator() {
-        assert_eq!(place(&[]), (vec![], None));
-        assert_eq!(place(&[3]), (vec![], None));
-        assert_eq!(place(&[0, 1]), (vec![0], Some(1)));
-        assert_eq!(place(&[2, 3, 5, 7]), (vec![2, 5, 7], Some(3)));
+        let machine = machine(&[]);
+        assert_eq!(place(&[], &machine), (vec![], None));
+        assert_eq!(place(&[3], &machine), (vec![], None));
+        assert_eq!(place(&[0, 1], &machine), (vec![0], Some(1)));
+        assert_eq!(place(&[2, 3, 5, 7], &machine), (vec![2, 5, 7], Some(3)));
+    }
+
+    #[test]
+    fn the_load_generator_has_a_core_of_its_own_if_there_are_two() {
+        let beside = machine(&[&[0, 1], &[2, 3]]);
+        assert_eq!(place(&[0, 1, 2, 3], &beside), (vec![0, 1], Some(2)));
+        assert_eq!(place(&[0, 1, 2], &beside), (vec![0, 1], Some(2)));
+        assert_eq!(place(&[0, 1], &beside), (vec![0], Some(1)));
+        let across = machine(&[&[0, 2], &[1, 3]]);
+        assert_eq!(place(&[0, 1, 2, 3], &across), (vec![0, 2], Some(1)));
+        assert_eq!(place(&[2, 3], &across), (vec![2], Some(3)));
+        let four = machine(&[&[0, 1, 2, 3]]);
+        assert_eq!(place(&[0, 1, 2, 3], &four), (vec![0, 2, 3], Some(1)));
     }
 }

@@ -323,16 +323,25 @@ fn placement(results: &Results) -> String {
         Transport::Tcp => format!("; backlog {}", setup.backlog),
         Transport::Udp => String::new(),
     };
+    let same_core = |load| {
+        let mut servers = setup.server_processors.iter();
+        match servers.any(|&server| results.machine.is_one_core(server, load)) {
+            true => " of the same core, where each slows the other",
+            false => "",
+        }
+    };
     match (setup.server_processors.as_slice(), setup.load_processor) {
         ([server], Some(load)) => format!(
-            "Servers ran on processor {server}, the load generator on processor {load}, of \
+            "Servers ran on processor {server}, the load generator on processor {load}{}, of \
              {:?}{backlog}.",
+            same_core(load),
             setup.processors.as_deref().unwrap_or_default(),
         ),
         ([_, ..], Some(load)) => format!(
             "Servers ran on the processors {}, the load generator on processor \
-             {load}{backlog}.",
+             {load}{}{backlog}.",
             ranges(&setup.server_processors),
+            same_core(load),
         ),
         _ => {
             format!("Nothing was pinned: this needs two processors and a system that can{backlog}.")

@@ -195,6 +195,7 @@ mod tests {
                 architecture: "x86_64".to_owned(),
                 processor: None,
                 processors: 2,
+                cores: Vec::new(),
             },
             setup: Setup {
                 protocol: Builtin::Echo,
@@ -446,10 +447,18 @@ mod tests {
             text.contains("had one processor together in active (thread, mio:loops=2)"),
             "{text}"
         );
-        assert!(text.contains("Servers ran on processor 0, the load generator on processor 1"));
+        assert!(text.contains("Servers ran on processor 0, the load generator on processor 1, of"));
         let text = draw_on(&[0, 2, 3, 4, 7]);
         assert!(!text.contains("together in"), "{text}");
         assert!(text.contains("Servers ran on the processors 0, 2-4, 7, the load"), "{text}");
+        assert!(!text.contains("same core"), "{text}");
+
+        results.machine.cores = vec![vec![0, 1]];
+        for processors in [vec![0], vec![0, 2]] {
+            results.setup.server_processors = processors;
+            let text = draw(&results).replace('\n', " ");
+            assert!(text.contains("load generator on processor 1 of the same core"), "{text}");
+        }
     }
 
     #[test]

@@ -60,6 +60,16 @@ pub struct Machine {
     pub processor: Option<String>,
     /// How many processors this process may use.
     pub processors: usize,
+    /// The processors of each core that shows as several, where the system tells.
+    #[serde(default)]
+    pub cores: Vec<Vec<usize>>,
+}
+
+impl Machine {
+    /// Says whether two processors are one core, so that each slows the other down.
+    pub fn is_one_core(&self, one: usize, other: usize) -> bool {
+        self.cores.iter().any(|core| core.contains(&one) && core.contains(&other))
+    }
 }
 
 /// Describes the machine that this process runs on.
@@ -74,6 +84,7 @@ pub fn machine() -> Machine {
         architecture: std::env::consts::ARCH.to_owned(),
         processor: model,
         processors: std::thread::available_parallelism().map_or(1, usize::from),
+        cores: pinning::cores(),
     }
 }
 

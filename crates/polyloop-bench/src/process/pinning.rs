@@ -2,6 +2,8 @@
 
 use std::io;
 
+use super::read_proc;
+
 /// Returns the processors that this thread may run on, `None` where the system does not tell.
 ///
 /// # Portability
@@ -22,6 +24,31 @@ pub fn processors() -> Option<Vec<usize>> {
 /// Linux, Android, FreeBSD and DragonFly; an error elsewhere.
 pub fn pin(processors: &[usize]) -> io::Result<()> {
     system::pin(processors)
+}
+
+/// Returns the processors of each core that shows as several of those that this thread may run on;
+/// nothing where the system does not tell. Linux does.
+pub(super) fn cores() -> Vec<Vec<usize>> {
+    let siblings = |processor| {
+        let folder = format!("/sys/devices/system/cpu/cpu{processor}/topology");
+        numbers(read_proc(&format!("{folder}/thread_siblings_list"))?.trim())
+    };
+    let mut cores: Vec<_> =
+        processors().unwrap_or_default().into_iter().filter_map(siblings).collect();
+    cores.retain(|core| core.len() > 1);
+    cores.sort();
+    cores.dedup();
+    cores
+}
+
+/// Reads a list as the kernel writes it: `0-1,4`.
+fn numbers(list: &str) -> Option<Vec<usize>> {
+    let mut numbers = Vec::new();
+    for range in list.split(',') {
+        let (first, last) = range.split_once('-').unwrap_or((range, range));
+        numbers.extend(first.parse::<usize>().ok()?..=last.parse().ok()?);
+    }
+    Some(numbers)
 }
 
 #[cfg(any(
@@ -76,6 +103,18 @@ mod system {
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_list_of_processors_is_read_as_the_kernel_writes_it() {
+        assert_eq!(numbers("3"), Some(vec![3]));
+        assert_eq!(numbers("0-1,4,8-9"), Some(vec![0, 1, 4, 8, 9]));
+        assert_eq!(numbers(""), None);
+    }
+
+    #[test]
+    fn a_core_is_several_processors() {
+        assert!(cores().iter().all(|core| core.len() > 1));
+    }
 
     #[test]
     fn a_pinned_thread_has_the_processors_it_was_pinned_to() {
