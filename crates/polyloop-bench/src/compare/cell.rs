@@ -1,14 +1,14 @@
 //! One measurement: a server and a load generator, each a process of its own, and what the
 //! server used between two moments at which no request was under way.
 
-use std::io::{Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::iter;
-use std::net::TcpStream;
+use std::net::{Shutdown, TcpStream};
 use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::ensure;
+use anyhow::{anyhow, ensure};
 use serde::{Deserialize, Serialize};
 
 use super::child::Child;
@@ -154,8 +154,10 @@ pub fn measure(
     let protocol = conditions.protocol;
     let listens = &listening.listening;
     let requested = match conditions.transport {
-        Transport::Tcp => one_request(listens, protocol),
-        Transport::Udp => one_datagram(listens),
+        Transport::Tcp => TcpStream::connect(listens)
+            .map_err(anyhow::Error::from)
+            .and_then(|stream| one_request(stream, protocol, PATIENCE)),
+        Transport::Udp => one_datagram(listens, PATIENCE),
     };
     requested.map_err(|error| format!("it does not speak {protocol}: {error}"))?;
     if let Some(at_once) = listening.at_once.filter(|&at_once| at_once < scenario.connections) {
@@ -290,28 +292,44 @@ fn connect(address: &str, connections: usize) -> Vec<TcpStream> {
 }
 
 /// Makes one request and waits for the server to close after us.
-fn one_request(address: &str, protocol: Builtin) -> anyhow::Result<()> {
+fn one_request(mut stream: TcpStream, protocol: Builtin, patience: Duration) -> anyhow::Result<()> {
     let (request, expected) = Messages::new(protocol, 1, 0)?.exchange();
-    let mut stream = TcpStream::connect(address)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_read_timeout(Some(patience))?;
     stream.write_all(&request)?;
     let mut answer = vec![0; expected.len()];
-    stream.read_exact(&mut answer)?;
+    stream.read_exact(&mut answer).map_err(|error| match error.kind() {
+        ErrorKind::UnexpectedEof => anyhow!("it closed before its answer was complete"),
+        _ => silence(error, "it gave no answer", patience),
+    })?;
     ensure!(answer == expected, "it answered {:?}", String::from_utf8_lossy(&answer));
-    stream.shutdown(std::net::Shutdown::Write)?;
-    stream.read_to_end(&mut Vec::new())?;
+    stream.shutdown(Shutdown::Write)?;
+    let mut more = Vec::new();
+    let closed = stream.take(1).read_to_end(&mut more);
+    closed.map_err(|error| silence(error, "it did not close after its client's end", patience))?;
+    ensure!(more.is_empty(), "more came back than was asked for");
     Ok(())
 }
 
 /// Sends a datagram and gets it back. On an idle loopback none is lost.
-fn one_datagram(address: &str) -> anyhow::Result<()> {
+fn one_datagram(address: &str, patience: Duration) -> anyhow::Result<()> {
     let socket = datagrams_to(address.parse()?)?;
-    socket.set_read_timeout(Some(PATIENCE))?;
+    socket.set_read_timeout(Some(patience))?;
     socket.send(b"?")?;
     let mut answer = [0; 2];
-    let length = socket.recv(&mut answer)?;
+    let length =
+        socket.recv(&mut answer).map_err(|error| silence(error, "it gave no answer", patience))?;
     ensure!(answer[..length] == *b"?", "it answered {:?}", &answer[..length]);
     Ok(())
+}
+
+/// Names what did not come in time, which systems have no word for that a user would know.
+fn silence(error: io::Error, what: &str, patience: Duration) -> anyhow::Error {
+    match error.kind() {
+        ErrorKind::WouldBlock | ErrorKind::TimedOut => {
+            anyhow!("{what} for {}", units::time(patience.as_nanos() as f64))
+        }
+        _ => error.into(),
+    }
 }
 
 /// Writes options and their values as the words of a command line.
@@ -324,7 +342,45 @@ fn words(options: &[(&str, Option<String>)]) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::net::{TcpListener, UdpSocket};
+
     use super::*;
+
+    /// What is said of a server that has sent `answer`, and its end if it closes.
+    fn told(answer: &[u8], closes: bool) -> Result<(), String> {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (mut server, _) = listener.accept().unwrap();
+        server.write_all(answer).unwrap();
+        if closes {
+            server.shutdown(Shutdown::Write).unwrap();
+        }
+        let asked = one_request(stream, Builtin::Echo, Duration::from_millis(200));
+        asked.map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn it_is_told_which_step_of_a_first_request_fails() {
+        let (_, right) = Messages::new(Builtin::Echo, 1, 0).unwrap().exchange();
+        let twice = right.repeat(2);
+        assert_eq!(told(&right, true), Ok(()));
+        for (answer, closes, expected) in [
+            (&b""[..], false, "it gave no answer for 200 ms"),
+            (b"", true, "it closed before its answer was complete"),
+            (&right, false, "it did not close after its client's end for 200 ms"),
+            (&twice, false, "more came back than was asked for"),
+        ] {
+            assert_eq!(told(answer, closes), Err(expected.to_owned()));
+        }
+    }
+
+    #[test]
+    fn a_datagram_without_an_answer_is_told_as_such() {
+        let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let address = silent.local_addr().unwrap().to_string();
+        let told = one_datagram(&address, Duration::from_millis(50)).unwrap_err();
+        assert_eq!(told.to_string(), "it gave no answer for 50.0 ms");
+    }
 
     #[test]
     fn a_backlog_without_room_is_not_waited_for() {
