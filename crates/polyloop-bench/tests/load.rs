@@ -107,6 +107,29 @@ fn a_wrong_byte_is_found() {
     assert!(ended.stdout.contains("1 with wrong bytes"), "{ended:?}");
 }
 
+/// Whatever went wrong before it.
+#[test]
+fn what_is_told_of_wrong_bytes_is_no_other_error() {
+    // The first connection ends while all are opened, and the second one errs after that.
+    let server = Server::start_counting(|number, stream| match number {
+        0 => common::echo_times(stream, 0),
+        _ => {
+            let mut seen = 0;
+            common::echo_with(stream, |bytes| {
+                seen += bytes.len();
+                if seen > 64 {
+                    bytes.iter_mut().for_each(|byte| *byte ^= 1);
+                }
+            });
+        }
+    });
+    let ended = load(&server, "--requests 100 --connections 2");
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    assert!(ended.stdout.contains(" 1 with wrong bytes"), "{ended:?}");
+    assert!(ended.stderr.contains("wrong bytes came back: "), "{ended:?}");
+    assert!(ended.stderr.contains(" request 2: byte 0 is "), "{ended:?}");
+}
+
 #[test]
 fn too_many_bytes_are_wrong_too() {
     let server = Server::start(common::echo_twice);

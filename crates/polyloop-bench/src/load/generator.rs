@@ -356,6 +356,9 @@ impl<'a> Generator<'a> {
         };
         *counter += 1;
         self.errors.first.get_or_insert_with(|| fault.to_string());
+        if let Fault::Wrong(text) = fault {
+            self.errors.first_wrong.get_or_insert_with(|| text.clone());
+        }
     }
 
     /// Gives up the requests that have waited too long.

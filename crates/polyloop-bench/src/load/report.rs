@@ -115,6 +115,9 @@ pub struct Errors {
     pub wrong: u64,
     /// The text of the first error.
     pub first: Option<String>,
+    /// The text of the first error that is a wrong byte: others may have come before.
+    #[serde(default)]
+    pub first_wrong: Option<String>,
 }
 
 impl Errors {
@@ -127,11 +130,11 @@ impl Errors {
 impl Report {
     /// Says why the run must count as failed, if it must: a wrong byte, or nothing answered.
     pub fn failure(&self) -> Option<String> {
-        let first = self.errors.first.as_deref().unwrap_or("no request was made");
-        if self.errors.wrong > 0 {
-            Some(format!("wrong bytes came back: {first}"))
+        let Errors { wrong, first, first_wrong, .. } = &self.errors;
+        if *wrong > 0 {
+            Some(format!("wrong bytes came back: {}", first_wrong.as_deref().unwrap_or("")))
         } else if self.requests == 0 {
-            Some(first.to_owned())
+            Some(first.clone().unwrap_or_else(|| "no request was made".to_owned()))
         } else {
             None
         }
