@@ -65,7 +65,7 @@ fn notes(results: &Results) -> Vec<String> {
     notes.extend(saturation(results));
     notes.extend(starvation(results));
     notes.extend(crowding(results));
-    notes.extend(results.summary.iter().filter_map(trouble));
+    notes.extend(results.summary.iter().flat_map(trouble));
     notes.extend(shares(results));
     if results.summary.iter().any(|row| row.rounds > 0 && row.system_calls.is_none()) {
         notes.push(
@@ -284,26 +284,26 @@ fn name(row: &Row, rounds: usize) -> String {
     }
 }
 
-/// What went wrong in a row that has figures all the same.
-fn trouble(row: &Row) -> Option<String> {
+/// What went wrong in a row, as far as the row itself has no room for it.
+fn trouble(row: &Row) -> Vec<String> {
     let place = format!("{}/{}", row.scenario, row.contestant);
-    if row.rounds == 0 {
-        // The row says it, as far as there is room.
-        let reason = row.reason.as_deref().filter(|reason| reason.chars().count() > 60)?;
-        return Some(format!("{place} cannot run: {reason}."));
+    let reason = row.reason.as_deref().unwrap_or("");
+    let mut trouble = Vec::new();
+    if row.rounds == 0 && reason.chars().count() > 60 {
+        trouble.push(format!("{place} cannot run: {reason}."));
     }
-    if row.failed > 0 {
-        let reason = row.reason.as_deref().unwrap_or("");
+    if row.rounds > 0 && row.failed > 0 {
         let rounds = row.failed + row.rounds;
-        return Some(format!("{place}: {} of {rounds} rounds failed: {reason}.", row.failed));
+        trouble.push(format!("{place}: {} of {rounds} rounds failed: {reason}.", row.failed));
     }
-    let first = row.first_error.as_deref().unwrap_or("");
-    (row.errors > 0).then(|| {
-        format!(
+    if row.errors > 0 {
+        let first = row.first_error.as_deref().unwrap_or("");
+        trouble.push(format!(
             "{place}: {} connections failed; no latency counts them; the first: {first}.",
             row.errors
-        )
-    })
+        ));
+    }
+    trouble
 }
 
 fn short_connections(results: &Results) -> String {

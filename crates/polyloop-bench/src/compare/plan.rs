@@ -117,11 +117,6 @@ impl Plan {
         let model = |model| Contestant::model(model, settings.protocol, settings.cost);
         let mut contestants: Vec<_> = settings.models.iter().map(model).collect();
         contestants.extend(settings.peers.iter().cloned());
-        if let Some(twice) = first_twice(contestants.iter().map(|contestant| &contestant.name)) {
-            return Err(Mistake(format!(
-                "two contestants are called {twice}: name one differently"
-            )));
-        }
         let Some(first) = contestants.first() else {
             return Err(Mistake("nothing to compare: name a --models or a --peer".to_owned()));
         };
@@ -132,6 +127,11 @@ impl Plan {
         };
         let again = Contestant { name: again_name(&baseline), ..again.clone() };
         contestants.push(again);
+        if let Some(twice) = first_twice(contestants.iter().map(|contestant| &contestant.name)) {
+            return Err(Mistake(format!(
+                "two contestants are called {twice}: name one differently"
+            )));
+        }
 
         let all = Scenario::all();
         let mut scenarios: Vec<Scenario> = Vec::new();
@@ -277,6 +277,18 @@ mod tests {
         assert!(fails(|s| s.baseline = Some("poll".into())).contains("not among"));
         assert!(fails(|s| s.models.clear()).contains("nothing to compare"));
         assert!(fails(|s| s.models[1] = Model::Mio.into()).contains("two contestants"));
+        // The baseline's second row has its name, whoever else would.
+        let peer = |name: &str| Contestant {
+            name: name.to_owned(),
+            program: "peer".into(),
+            arguments: Vec::new(),
+        };
+        let mut with_peer = settings();
+        with_peer.peers.push(peer("mio again"));
+        let told = Plan::new(&with_peer, 1).unwrap_err().0;
+        assert!(told.contains("two contestants are called mio again"), "{told}");
+        with_peer.peers[0] = peer("thread again");
+        assert!(Plan::new(&with_peer, 1).is_ok());
         assert!(fails(|s| s.transport = Transport::Udp).contains("short is a scenario of"));
     }
 

@@ -135,7 +135,7 @@ mod tests {
     use crate::compare::save::FORMAT;
     use crate::compare::summary::summarise;
     use crate::control::{Counters, SYSTEM_CALLS};
-    use crate::load::{Latency, Losses, Report};
+    use crate::load::{Errors, Latency, Losses, Report};
     use crate::process::{Machine, Usage};
     use crate::protocols::{Builtin, Cost};
     use crate::transport::Transport;
@@ -355,6 +355,25 @@ mod tests {
         results.summary.iter_mut().for_each(|row| row.lost = 0);
         let text = draw(&results).replace('\n', " ");
         assert!(text.contains("Transport udp: all datagrams were answered."), "{text}");
+    }
+
+    #[test]
+    fn a_round_that_failed_hides_no_connection_that_did() {
+        let well = |_| measured(4000);
+        let ill = |round| match measured(4000) {
+            _ if round == 0 => Outcome::Failed("it said something unexpected".to_owned()),
+            Outcome::Measured(mut measured) => {
+                let first = Some("no answer in time".to_owned());
+                measured.load.errors = Errors { timed_out: 2, first, ..Errors::default() };
+                Outcome::Measured(measured)
+            }
+            failed => failed,
+        };
+        let text = draw(&results(&[("mio", &well), ("x", &ill)], 6)).replace('\n', " ");
+        let told = "active/x: 1 of 6 rounds failed: it said something unexpected. active/x: 10 \
+                    connections failed; no latency counts them; the first: no answer in time.";
+        assert!(text.contains(told), "{text}");
+        assert!(!text.contains("active/mio:"), "{text}");
     }
 
     #[test]
