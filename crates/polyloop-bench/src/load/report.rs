@@ -280,6 +280,15 @@ mod tests {
     }
 
     #[test]
+    fn quantiles_are_those_of_what_was_recorded() {
+        let mut histogram = Histogram::<u64>::new(3).unwrap();
+        (1..=1000).for_each(|latency| histogram.record(latency).unwrap());
+        let expected =
+            Latency { mean_ns: 500.5, p50_ns: 500, p99_ns: 990, p999_ns: 999, max_ns: 1000 };
+        assert_eq!(Latency::from(&histogram), expected);
+    }
+
+    #[test]
     fn no_line_is_too_long() {
         let first = "connection 12: request 3456: no answer in time, after 200 ms ".repeat(3);
         let report = Report {

@@ -241,6 +241,7 @@ mod tests {
             ..Usage::default()
         };
         let undivided = |both| Usage { undivided_ns: Some(both), ..Usage::default() };
+        assert_eq!(divided(5, 7).processor_ns(), Some(12));
         assert_eq!(divided(5, 7).since(&divided(2, 3)), divided(3, 4));
         assert_eq!(divided(5, 7).since(&undivided(9)), undivided(3));
         assert_eq!(undivided(15).since(&divided(5, 7)), undivided(3));
