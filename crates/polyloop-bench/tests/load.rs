@@ -2,6 +2,7 @@
 
 mod common;
 
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use common::{echo, polyloop, report, Ended, Nobody, Server};
@@ -201,6 +202,30 @@ fn one_breaks(number: u64, stream: common::Counted) {
     match number {
         0 => common::echo_times(stream, 1),
         _ => echo(stream),
+    }
+}
+
+/// The last success is none of a connection that makes requests.
+#[test]
+fn a_run_ends_when_nobody_is_left_who_makes_requests() {
+    for how_long in ["--requests 5", "--duration 60m"] {
+        let (came, closed) = (Arc::new(OnceLock::new()), Arc::new(OnceLock::new()));
+        let server = Server::start_counting(move |number, stream| match number {
+            0 => {
+                common::echo_once(stream, || *came.wait());
+                let _ = closed.set(());
+            }
+            // One that is opened after the first has been answered.
+            150 => {
+                let _ = came.set(());
+                closed.wait();
+                echo(stream);
+            }
+            _ => echo(stream),
+        });
+        let ended = load(&server, &format!("{how_long} --connections 200 --active 1"));
+        assert_eq!(ended.code, Some(1), "{ended:?}");
+        assert!(ended.stderr.contains("connection 0, request 1: closed"), "{ended:?}");
     }
 }
 

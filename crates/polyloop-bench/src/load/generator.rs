@@ -51,6 +51,8 @@ pub(super) struct Generator<'a> {
     poll: Poll,
     wire: Wire,
     slots: Vec<Slot>,
+    /// Connections that live, of those that make requests.
+    living: usize,
     /// Requests under way.
     under_way: usize,
     /// Connections opened so far.
@@ -83,6 +85,7 @@ impl<'a> Generator<'a> {
             poll: Poll::new().context("cannot make an event queue")?,
             wire: Wire::new(Messages::new(protocol, size, seed)?),
             slots: (0..settings.connections).map(|_| Slot::default()).collect(),
+            living: 0,
             under_way: 0,
             opened: 0,
             spread_sources: settings.short && can_spread(&settings.target),
@@ -243,8 +246,7 @@ impl<'a> Generator<'a> {
         if self.settings.short {
             self.gave_up
         } else {
-            self.failures > 0
-                && self.slots[..self.settings.active].iter().all(|slot| slot.connection.is_none())
+            self.living == 0
         }
     }
 
@@ -290,6 +292,7 @@ impl<'a> Generator<'a> {
         let opened = Client::open(self.opened as u32, self.settings, source);
         self.opened += 1;
         let connection = slot.connection.insert(opened.map_err(Fault::Connect)?);
+        self.living += usize::from(index < self.settings.active);
         self.under_way += 1;
         // Sending first often spares the wait for the connection: on the loopback network it
         // is established when `connect` returns.
@@ -326,8 +329,7 @@ impl<'a> Generator<'a> {
 
     /// Notes a complete answer; a short connection is closed with it.
     fn record(&mut self, index: usize, now: u64) {
-        let slot = &mut self.slots[index];
-        let Some(connection) = &slot.connection else { return };
+        let Some(connection) = &self.slots[index].connection else { return };
         let (began, intended) = connection.times();
         self.requests += 1;
         self.last_answer = now;
@@ -336,15 +338,20 @@ impl<'a> Generator<'a> {
             self.uncorrected.saturating_record(now - began);
         }
         if self.settings.short {
-            slot.connection = None;
+            self.close(index);
+        }
+    }
+
+    fn close(&mut self, index: usize) {
+        if let Some(connection) = self.slots[index].connection.take() {
+            self.under_way -= usize::from(connection.is_busy());
+            self.living -= usize::from(index < self.settings.active);
         }
     }
 
     /// Counts a failure and closes its connection.
     fn fail(&mut self, index: usize, fault: &Fault) {
-        if let Some(connection) = self.slots[index].connection.take() {
-            self.under_way -= usize::from(connection.is_busy());
-        }
+        self.close(index);
         self.failures = self.failures.saturating_add(1);
         let all_failed = !self.answered && self.failures as usize >= self.settings.active;
         self.gave_up |= self.settings.short && (all_failed || self.failures >= HOPELESS);

@@ -265,6 +265,16 @@ pub(crate) fn echo_times(mut stream: Counted, times: usize) {
     let _ = stream.stream.shutdown(Shutdown::Both);
 }
 
+/// Echoes a message of 64 bytes, and closes after `wait`.
+pub(crate) fn echo_once(mut stream: Counted, wait: impl FnOnce()) {
+    let mut message = [0; 64];
+    if stream.stream.read_exact(&mut message).is_ok() {
+        stream.stream.write_all(&message).unwrap();
+        wait();
+        let _ = stream.stream.shutdown(Shutdown::Both);
+    }
+}
+
 /// Answers a message of 64 bytes with as many of them and closes, where the system can in one packet,
 /// so that one event tells of both.
 pub(crate) fn answer_and_close(mut stream: Counted, length: usize) {
