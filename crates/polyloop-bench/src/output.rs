@@ -19,6 +19,12 @@ pub fn print(text: &str) -> anyhow::Result<()> {
     }
 }
 
+/// Writes a line to the standard error, if that can be written: who can't be told why the program
+/// ends still gets its exit code.
+pub fn tell(line: &str) {
+    let _ = io::stderr().write_all(format!("{line}\n").as_bytes());
+}
+
 /// Writes a value to the standard output as JSON for people to read, too.
 ///
 /// # Errors

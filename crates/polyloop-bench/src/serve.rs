@@ -93,7 +93,8 @@ fn tell_shares_at_the_end(server: ServerHandle) -> anyhow::Result<()> {
     ctrlc::set_handler(move || {
         let taken = taken_by_loops(&server);
         let all = units::count(taken.iter().sum());
-        eprintln!("\npolyloop: {all} connections served, by loop: {}", units::each(&taken));
+        let taken = units::each(&taken);
+        output::tell(&format!("\npolyloop: {all} connections served, by loop: {taken}"));
         std::process::exit(130);
     })
     .context("cannot listen for interrupts")
@@ -132,7 +133,7 @@ pub fn announce(
     }
     output::print(&format!("listening on {}\n", listening.listening))?;
     if let Some((soft, hard)) = listening.raised_descriptor_limit {
-        eprintln!("descriptor limit raised from {soft} to {hard}");
+        output::tell(&format!("descriptor limit raised from {soft} to {hard}"));
     }
     Ok(())
 }

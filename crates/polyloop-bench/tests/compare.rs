@@ -3,7 +3,7 @@
 mod common;
 
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
 
 use polyloop_bench::compare::cell::Outcome;
 use polyloop_bench::compare::{table, Results};
@@ -222,21 +222,37 @@ fn killing_a_comparison_leaves_no_process() {
 fn an_interrupt_says_what_was_saved() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("results.json");
-    let parent = compare(&out)
-        .args(["--scenarios", "active", "--rounds", "1000", "--duration", "20ms"])
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    common::until(|| out.exists().then_some(()));
-    let sent = Command::new("kill").args(["-INT", &parent.id().to_string()]).status().unwrap();
-    assert!(sent.success());
-    let output = parent.wait_with_output().unwrap();
+    let output = interrupt(&out, Stdio::piped());
     let text = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(130), "{text}");
     assert!(text.contains("saved in") && text.contains("results.json"), "{text}");
     let saved: Results = serde_json::from_str(&std::fs::read_to_string(&out).unwrap()).unwrap();
     assert!(saved.rounds_done >= 1);
+}
+
+#[test]
+#[cfg(unix)]
+fn an_interrupt_ends_it_when_nobody_can_be_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let output = interrupt(&folder.path().join("results.json"), writer.into());
+    assert_eq!(output.status.code(), Some(130));
+}
+
+/// Interrupts a comparison after its first round.
+#[cfg(unix)]
+fn interrupt(out: &Path, stderr: Stdio) -> Output {
+    let parent = compare(out)
+        .args(["--scenarios", "active", "--rounds", "1000", "--duration", "20ms"])
+        .stdout(Stdio::null())
+        .stderr(stderr)
+        .spawn()
+        .unwrap();
+    common::until(|| out.exists().then_some(()));
+    let sent = Command::new("kill").args(["-INT", &parent.id().to_string()]).status().unwrap();
+    assert!(sent.success());
+    parent.wait_with_output().unwrap()
 }
 
 /// What this program shall log, who is measured need not.

@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use polyloop_bench::control::{Listening, Stats};
 use polyloop_models::Model;
 
-use common::{peer, polyloop};
+use common::{peer, polyloop, Nobody};
 
 #[test]
 fn an_output_that_is_closed_is_no_error() {
@@ -38,6 +38,22 @@ fn an_output_that_is_full_is_one_line_and_exit_code_1() {
     let text = String::from_utf8(output.stderr).unwrap();
     assert_eq!((output.status.code(), text.lines().count()), (Some(1), 1), "{text}");
     assert!(text.contains("cannot write to the standard output: No space left"), "{text}");
+}
+
+#[test]
+fn who_cannot_be_told_gets_the_exit_code() {
+    let nobody = Nobody::new().address.to_string();
+    for (arguments, code) in [(["load", "--target", &nobody], 1), (["load", "--target", ""], 2)] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let ended = Command::new(env!("CARGO_BIN_EXE_polyloop"))
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stderr(writer)
+            .status()
+            .unwrap();
+        assert_eq!(ended.code(), Some(code), "{arguments:?}");
+    }
 }
 
 #[test]

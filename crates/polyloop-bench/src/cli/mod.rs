@@ -7,6 +7,7 @@ use clap::Parser;
 use arguments::{Cli, Command};
 
 use crate::mistake::Mistake;
+use crate::output;
 
 mod arguments;
 mod commands;
@@ -30,7 +31,7 @@ pub fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("polyloop: {error:#}");
+            output::tell(&format!("polyloop: {error:#}"));
             ExitCode::from(if error.is::<Mistake>() { 2 } else { 1 })
         }
     }
@@ -51,6 +52,7 @@ pub fn explain(error: &clap::Error) -> ExitCode {
     let rest = if first.ends_with(':') { lines.next().unwrap_or("") } else { "" };
     let tip = text.lines().find_map(|line| line.trim().strip_prefix("tip: "));
     let tip = tip.map_or_else(|| "--help shows what is possible".to_owned(), str::to_owned);
-    eprintln!("polyloop: {first}{}{rest} ({tip})", if rest.is_empty() { "" } else { " " });
+    let space = if rest.is_empty() { "" } else { " " };
+    output::tell(&format!("polyloop: {first}{space}{rest} ({tip})"));
     ExitCode::from(2)
 }

@@ -23,6 +23,7 @@ use anyhow::Context;
 use indicatif::{ProgressBar, ProgressStyle};
 use polyloop_models::Variant;
 
+use crate::output;
 use crate::process;
 use crate::protocols::{Builtin, Cost};
 use crate::transport::Transport;
@@ -189,18 +190,12 @@ type Saved = Arc<Mutex<Option<(u32, PathBuf)>>>;
 fn on_interrupt(saved: Saved) -> anyhow::Result<()> {
     ctrlc::set_handler(move || {
         let saved = saved.lock().unwrap_or_else(PoisonError::into_inner);
-        match &*saved {
-            Some((1, path)) => {
-                eprintln!("\npolyloop: interrupted; one round is saved in {}", path.display())
-            }
-            Some((rounds, path)) => {
-                eprintln!(
-                    "\npolyloop: interrupted; {rounds} rounds are saved in {}",
-                    path.display()
-                );
-            }
-            None => eprintln!("\npolyloop: interrupted before the first round was saved"),
-        }
+        let what = match &*saved {
+            Some((1, path)) => format!("; one round is saved in {}", path.display()),
+            Some((rounds, path)) => format!("; {rounds} rounds are saved in {}", path.display()),
+            None => " before the first round was saved".to_owned(),
+        };
+        output::tell(&format!("\npolyloop: interrupted{what}"));
         std::process::exit(130);
     })
     .context("cannot listen for interrupts")
