@@ -90,14 +90,13 @@ pub fn run(settings: Settings) -> anyhow::Result<()> {
 /// It takes a thread, which a server with one loop has no use for: to show that it needs none is
 /// what such a server is there for.
 fn tell_shares_at_the_end(server: ServerHandle) -> anyhow::Result<()> {
-    ctrlc::set_handler(move || {
+    process::on_interrupt(move || {
         let taken = taken_by_loops(&server);
         let all = units::count(taken.iter().sum());
         let taken = units::each(&taken);
         output::tell(&format!("\npolyloop: {all} connections served, by loop: {taken}"));
         std::process::exit(130);
     })
-    .context("cannot listen for interrupts")
 }
 
 /// Prepares this process to serve: raises its descriptor limit and pins it.

@@ -9,6 +9,8 @@ use polyloop_bench::compare::cell::Outcome;
 use polyloop_bench::compare::{table, Results};
 use polyloop_models::Model;
 
+#[cfg(unix)]
+use common::send;
 use common::{peer, polyloop};
 
 /// A comparison of the example peer with itself and a program that does not exist.
@@ -240,9 +242,35 @@ fn an_interrupt_ends_it_when_nobody_can_be_told() {
     assert_eq!(output.status.code(), Some(130));
 }
 
+/// As `nohup` ignores one, and a shell the other for what a script runs in the background.
+#[test]
+#[cfg(unix)]
+fn a_signal_that_is_ignored_stays_so() {
+    for signal in ["HUP", "INT"] {
+        let folder = tempfile::tempdir().unwrap();
+        let out = folder.path().join("results.json");
+        let inner = compare(&out);
+        let mut parent = Command::new("sh")
+            .args(["-c", &format!("trap '' {signal}; exec \"$0\" \"$@\"")])
+            .arg(inner.get_program())
+            .args(inner.get_args())
+            .args(["--scenarios", "active", "--rounds", "5", "--duration", "20ms"])
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        common::until(|| out.exists().then_some(()));
+        send(signal, parent.id());
+        assert_eq!(parent.wait().unwrap().code(), Some(0), "{signal}");
+        let saved = std::fs::read_to_string(&out).unwrap();
+        let results: Results = serde_json::from_str(&saved).unwrap();
+        assert_eq!(results.rounds_done, 5, "{signal}");
+    }
+}
+
 /// Interrupts a comparison after its first round.
 #[cfg(unix)]
 fn interrupt(out: &Path, stderr: Stdio) -> Output {
+    common::hand_down_no_ignored_signal();
     let parent = compare(out)
         .args(["--scenarios", "active", "--rounds", "1000", "--duration", "20ms"])
         .stdout(Stdio::null())
@@ -250,8 +278,7 @@ fn interrupt(out: &Path, stderr: Stdio) -> Output {
         .spawn()
         .unwrap();
     common::until(|| out.exists().then_some(()));
-    let sent = Command::new("kill").args(["-INT", &parent.id().to_string()]).status().unwrap();
-    assert!(sent.success());
+    send("INT", parent.id());
     parent.wait_with_output().unwrap()
 }
 

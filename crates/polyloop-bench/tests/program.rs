@@ -192,6 +192,7 @@ fn an_interrupted_server_tells_the_share_of_each_loop() {
     use std::io::Read;
     use std::net::TcpStream;
 
+    common::hand_down_no_ignored_signal();
     let policies = ["round-robin", "least-loaded", "reuse-port"];
     for policy in &policies[..if cfg!(target_os = "linux") { 3 } else { 2 }] {
         let mut server = Command::new(env!("CARGO_BIN_EXE_polyloop"))
@@ -212,8 +213,7 @@ fn an_interrupted_server_tells_the_share_of_each_loop() {
                 client
             })
             .collect();
-        let sent = Command::new("kill").args(["-INT", &server.id().to_string()]).status().unwrap();
-        assert!(sent.success());
+        common::send("INT", server.id());
         let output = server.wait_with_output().unwrap();
         drop(clients);
         let text = String::from_utf8(output.stderr).unwrap();

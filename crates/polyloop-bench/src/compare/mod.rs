@@ -129,7 +129,7 @@ pub fn run(settings: &Settings) -> anyhow::Result<Results> {
     };
 
     let saved = Arc::new(Mutex::new(None));
-    on_interrupt(Arc::clone(&saved))?;
+    tell_what_is_saved(Arc::clone(&saved))?;
     let bar = bar((plan.cells_a_round() * settings.rounds as usize) as u64);
     // Servers are started by this thread and inherit its processors; the load generator leaves them
     // for its own.
@@ -185,10 +185,10 @@ fn place(processors: &[usize], machine: &process::Machine) -> (Vec<usize>, Optio
 /// What has been saved so far: the number of rounds and the file.
 type Saved = Arc<Mutex<Option<(u32, PathBuf)>>>;
 
-/// Ends the process when it is interrupted. The children end with it, because their
+/// Has an interrupt tell what is saved before it ends the process. The children end with it, because their
 /// standard input does.
-fn on_interrupt(saved: Saved) -> anyhow::Result<()> {
-    ctrlc::set_handler(move || {
+fn tell_what_is_saved(saved: Saved) -> anyhow::Result<()> {
+    process::on_interrupt(move || {
         let saved = saved.lock().unwrap_or_else(PoisonError::into_inner);
         let what = match &*saved {
             Some((1, path)) => format!("; one round is saved in {}", path.display()),
@@ -198,7 +198,6 @@ fn on_interrupt(saved: Saved) -> anyhow::Result<()> {
         output::tell(&format!("\npolyloop: interrupted{what}"));
         std::process::exit(130);
     })
-    .context("cannot listen for interrupts")
 }
 
 fn bar(length: u64) -> ProgressBar {

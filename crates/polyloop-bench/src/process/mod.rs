@@ -1,5 +1,5 @@
 //! What the operating system knows about this process: processor time, context
-//! switches, memory, threads, descriptor limits, and the processors it may run on.
+//! switches, memory, threads, descriptor limits, the processors it may run on, and interrupts.
 //!
 //! This and the load generator's `system` are the places of the crate that ask which system it was
 //! compiled for. What a system does not tell is `None`, never zero.
@@ -8,11 +8,13 @@ use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
+mod interrupt;
 mod limits;
 mod memory;
 mod pinning;
 mod usage;
 
+pub use interrupt::on_interrupt;
 pub use limits::{descriptor_limit, raise_descriptor_limit};
 pub use memory::{memory, Memory};
 pub use pinning::{pin, processors};

@@ -308,6 +308,22 @@ pub(crate) fn swallow(mut stream: Counted) {
     while stream.read(&mut [0; 1024]) > 0 {}
 }
 
+/// Sends a signal to a process.
+#[cfg(unix)]
+pub(crate) fn send(signal: &str, process: u32) {
+    let kill = Command::new("kill").args([&format!("-{signal}"), &process.to_string()]).status();
+    assert!(kill.unwrap().success());
+}
+
+/// Has the programs that a test starts begin with the system's own answers to interrupts, though
+/// whoever started the tests may ignore them: a child inherits what is ignored, and not what is
+/// handled.
+#[cfg(unix)]
+pub(crate) fn hand_down_no_ignored_signal() {
+    // Another test of this process may have done it.
+    let _ = ctrlc::set_handler(|| std::process::exit(130));
+}
+
 /// The children of a process.
 #[cfg(target_os = "linux")]
 pub(crate) fn children(process: u32) -> Vec<u32> {
