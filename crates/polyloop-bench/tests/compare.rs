@@ -173,6 +173,34 @@ fn results_that_cannot_be_saved_are_known_before_anything_runs() {
     }
 }
 
+/// What is not in UTF-8 is no reason to fail, unless it would have to be saved as it is.
+#[test]
+#[cfg(target_os = "linux")]
+fn names_that_are_no_text_are_met_before_anything_runs() {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+    use std::os::unix::process::CommandExt;
+
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join(OsStr::from_bytes(b"\xff.json"));
+    let output = compare(&out).output().unwrap();
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert_eq!((output.status.code(), text.lines().count()), (Some(1), 1), "{text}");
+    assert!(text.contains("its name is no text in UTF-8"), "{text}");
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+
+    let out = folder.path().join("results.json");
+    let output = compare(&out)
+        .arg0(OsStr::from_bytes(b"\xff/polyloop"))
+        .args(["--scenarios", "active", "--rounds", "1", "--duration", "20ms"])
+        .output()
+        .unwrap();
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{text}");
+    let results: Results = serde_json::from_str(&std::fs::read_to_string(&out).unwrap()).unwrap();
+    assert_eq!(results.command[0], "\u{fffd}/polyloop");
+}
+
 #[test]
 #[cfg(unix)]
 fn a_disk_that_fills_up_leaves_the_former_results() {

@@ -102,7 +102,7 @@ pub fn run(settings: &Settings) -> anyhow::Result<Results> {
     let mut results = Results {
         format: save::FORMAT,
         program: format!("polyloop {}", env!("CARGO_PKG_VERSION")),
-        command: std::env::args().collect(),
+        command: std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect(),
         started: now.to_string(),
         machine,
         setup: Setup {

@@ -99,6 +99,10 @@ impl Results {
 ///
 /// One line that names the file and the obstacle.
 pub fn check(path: &Path) -> anyhow::Result<()> {
+    if path.to_str().is_none() {
+        // It is one of the results, and JSON has no other texts.
+        return Err(anyhow!("its name is no text in UTF-8").context(cannot(path)));
+    }
     new_beside(path).map(drop)
 }
 
