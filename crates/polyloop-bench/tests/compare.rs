@@ -165,12 +165,22 @@ fn results_that_cannot_be_saved_are_known_before_anything_runs() {
     let file = tempfile::NamedTempFile::new().unwrap();
     let inside = file.path().join("results.json");
     let folder = tempfile::tempdir().unwrap();
-    for wrong in [&*inside, folder.path()] {
-        let ended = polyloop(&["compare", "--out", wrong.to_str().unwrap()]);
-        assert_eq!(ended.code, Some(1), "{ended:?}");
+    let long = folder.path().join("x".repeat(256));
+    let no_file = folder.path().join("new").join("");
+    let mut all = vec![&*inside, folder.path(), &long];
+    if cfg!(unix) {
+        all.push(&no_file);
+    }
+    for wrong in all {
+        // Short, if it should run all the same.
+        let arguments = "compare --models poll --scenarios active --rounds 1 --duration 1ms --out";
+        let words = arguments.split(' ').chain([wrong.to_str().unwrap()]);
+        let ended = polyloop(&words.collect::<Vec<_>>());
+        assert_eq!((ended.code, ended.stdout.as_str()), (Some(1), ""), "{ended:?}");
         assert!(ended.stderr.contains("cannot save the results"), "{ended:?}");
         assert_eq!(ended.stderr.lines().count(), 1, "{ended:?}");
     }
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
 }
 
 /// What is not in UTF-8 is no reason to fail, unless it would have to be saved as it is.
@@ -220,6 +230,8 @@ fn a_disk_that_fills_up_leaves_the_former_results() {
     assert_eq!((output.status.code(), text.lines().count()), (Some(1), 1), "{text}");
     assert!(text.contains("cannot save the results"), "{text}");
     assert!(text.contains("File too large"), "{text}");
+    let table = String::from_utf8(output.stdout).unwrap();
+    assert!(table.contains("cannot run") && !table.contains("Saved in"), "{table}");
     assert_eq!(std::fs::read_to_string(&out).unwrap(), "former");
     // No partial file is left behind.
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);

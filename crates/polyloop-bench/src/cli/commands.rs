@@ -83,12 +83,13 @@ pub(super) fn compare(args: CompareArgs) -> anyhow::Result<()> {
         seed: args.seed,
         out: args.out,
     };
-    let results = compare::run(&settings)?;
+    let (results, saved) = compare::run(&settings)?;
     if args.json {
         output::print_json(&results)?;
     } else {
         output::print(&compare::table::draw(&results))?;
     }
+    saved?;
     match results.failure() {
         None => Ok(()),
         Some(failure) => Err(anyhow::anyhow!(failure)),

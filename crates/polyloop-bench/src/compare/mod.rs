@@ -71,13 +71,14 @@ const BACKLOG: u32 = 1024;
 
 /// Runs the comparison and saves the results after every round.
 ///
+/// Returns what it found, and why that could not be saved: such a failure ends it after the round.
 /// An interrupt ends the process with exit code 130 and says what was saved.
 ///
 /// # Errors
 ///
 /// A name that does not exist ([`Mistake`](crate::mistake::Mistake)) or a file that cannot be
 /// written. A contestant that fails is no error: its reason is in the results.
-pub fn run(settings: &Settings) -> anyhow::Result<Results> {
+pub fn run(settings: &Settings) -> anyhow::Result<(Results, anyhow::Result<()>)> {
     let now = jiff::Timestamp::now();
     let seed = settings.seed.unwrap_or(now.as_second().unsigned_abs());
     let plan = Plan::new(settings, seed)?;
@@ -163,11 +164,14 @@ pub fn run(settings: &Settings) -> anyhow::Result<Results> {
         results.summary = summary::summarise(&results);
         // Locked, so that an interrupt neither cuts the writing short nor miscounts.
         let mut saved = saved.lock().unwrap_or_else(PoisonError::into_inner);
-        save::write(&path, &results)?;
+        if let Err(error) = save::write(&path, &results) {
+            bar.finish_and_clear();
+            return Ok((Results { saved: None, ..results }, Err(error)));
+        }
         *saved = Some((round + 1, path.clone()));
     }
     bar.finish_and_clear();
-    Ok(results)
+    Ok((results, Ok(())))
 }
 
 /// The processors of servers, and that of the load generator, which has one alone, and its core where

@@ -1,12 +1,12 @@
 //! What a comparison found, and how it gets to disk without ever being half written.
 
 use std::fs::File;
-use std::io::{BufWriter, Write};
+use std::io::{BufWriter, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{anyhow, Context};
 use serde::{Deserialize, Serialize};
-use tempfile::NamedTempFile;
+use tempfile::{NamedTempFile, PathPersistError, TempPath};
 
 use super::cell::{Cell, Outcome};
 use super::plan::{Contestant, Scenario};
@@ -103,7 +103,19 @@ pub fn check(path: &Path) -> anyhow::Result<()> {
         // It is one of the results, and JSON has no other texts.
         return Err(anyhow!("its name is no text in UTF-8").context(cannot(path)));
     }
-    new_beside(path).map(drop)
+    new_beside(path)?;
+    let mut options = File::options();
+    options.write(true);
+    // Its own name would else be tried only when a round has been measured.
+    match options.clone().create_new(true).open(path) {
+        Ok(file) => {
+            drop(file);
+            std::fs::remove_file(path)
+        }
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => options.open(path).map(drop),
+        Err(error) => Err(error),
+    }
+    .with_context(|| cannot(path))
 }
 
 /// Writes the results to `path`: first beside it, then in one step under its name, so that
@@ -126,7 +138,21 @@ pub fn write(path: &Path, results: &Results) -> anyhow::Result<()> {
         .into_parts();
     file.sync_all().with_context(|| cannot(path))?;
     drop(file);
-    partial.persist(path).map_err(|error| error.error).with_context(|| cannot(path))
+    rename(partial, path)
+}
+
+/// Gives a complete file its name. If it can't have it, it stays where it is: it holds what was
+/// measured.
+fn rename(partial: TempPath, path: &Path) -> anyhow::Result<()> {
+    let PathPersistError { error, path: partial } = match partial.persist(path) {
+        Ok(()) => return Ok(()),
+        Err(error) => error,
+    };
+    let error = match partial.keep() {
+        Ok(kept) => anyhow!("{error}; they are in {}", kept.display()),
+        Err(_) => error.into(),
+    };
+    Err(error.context(cannot(path)))
 }
 
 /// Makes a temporary file in the folder of `path`, and the folder if need be.
@@ -149,4 +175,21 @@ fn new_beside(path: &Path) -> anyhow::Result<BufWriter<NamedTempFile>> {
 
 fn cannot(path: &Path) -> String {
     format!("cannot save the results in {} (--out names another file)", path.display())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_have_its_name_is_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut file, partial) = NamedTempFile::new_in(&folder).unwrap().into_parts();
+        file.write_all(b"results").unwrap();
+        drop(file);
+        let error = rename(partial, &folder.path().join("x".repeat(300))).unwrap_err();
+        let error = format!("{error:#}");
+        let (_, kept) = error.split_once("; they are in ").unwrap();
+        assert_eq!(std::fs::read_to_string(kept).unwrap(), "results", "{error}");
+    }
 }
