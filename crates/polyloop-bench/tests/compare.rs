@@ -3,7 +3,7 @@
 mod common;
 
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Stdio};
 
 use polyloop_bench::compare::cell::Outcome;
 use polyloop_bench::compare::{table, Results};
@@ -282,6 +282,13 @@ fn an_interrupt_ends_it_when_nobody_can_be_told() {
     assert_eq!(output.status.code(), Some(130));
 }
 
+/// Waits until the first round is saved.
+#[cfg(unix)]
+fn wait_for_results(out: &Path) {
+    // Made without a byte, it is only tried.
+    common::until(|| out.metadata().is_ok_and(|file| file.len() > 0).then_some(()));
+}
+
 /// As `nohup` ignores one, and a shell the other for what a script runs in the background.
 #[test]
 #[cfg(unix)]
@@ -298,7 +305,7 @@ fn a_signal_that_is_ignored_stays_so() {
             .stdout(Stdio::null())
             .spawn()
             .unwrap();
-        common::until(|| out.exists().then_some(()));
+        wait_for_results(&out);
         send(signal, parent.id());
         assert_eq!(parent.wait().unwrap().code(), Some(0), "{signal}");
         let saved = std::fs::read_to_string(&out).unwrap();
@@ -309,7 +316,7 @@ fn a_signal_that_is_ignored_stays_so() {
 
 /// Interrupts a comparison after its first round.
 #[cfg(unix)]
-fn interrupt(out: &Path, stderr: Stdio) -> Output {
+fn interrupt(out: &Path, stderr: Stdio) -> std::process::Output {
     common::hand_down_no_ignored_signal();
     let parent = compare(out)
         .args(["--scenarios", "active", "--rounds", "1000", "--duration", "20ms"])
@@ -317,9 +324,24 @@ fn interrupt(out: &Path, stderr: Stdio) -> Output {
         .stderr(stderr)
         .spawn()
         .unwrap();
-    common::until(|| out.exists().then_some(()));
+    wait_for_results(out);
     send("INT", parent.id());
     parent.wait_with_output().unwrap()
+}
+
+/// A child of its own holds its standard error for half a minute.
+#[test]
+#[cfg(unix)]
+fn a_peer_that_leaves_a_child_behind_is_not_waited_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("results.json");
+    let peer = "parent=sh,-c,sleep 30 > /dev/null &";
+    let arguments = "compare --models= --rounds 1 --scenarios active --out";
+    let words = arguments.split(' ').chain([out.to_str().unwrap(), "--peer", peer]);
+    let begun = std::time::Instant::now();
+    let ended = polyloop(&words.collect::<Vec<_>>());
+    assert!(begun.elapsed().as_secs() < 20, "{ended:?}");
+    assert!(ended.stdout.contains("cannot run: the server ended unasked"), "{ended:?}");
 }
 
 /// What this program shall log, who is measured need not.

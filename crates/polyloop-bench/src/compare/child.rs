@@ -3,14 +3,21 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::Path;
 use std::process::{Child as Process, ChildStdin, Command, Stdio};
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
-use std::thread::{self, JoinHandle};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use serde::de::DeserializeOwned;
 
 /// How long a child may take to end after its standard input was closed.
 const FAREWELL: Duration = Duration::from_secs(2);
+/// How long its last words are waited for once it has ended: a child of its own may hold its
+/// standard error for ever.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+/// How long a line may be: some times the length of any answer.
+const LONGEST: u64 = 64 * 1024;
+/// How many lines may wait to be heard: each of them answers a question.
+const UNHEARD: usize = 16;
 
 /// A child process with its standard input and output in our hands.
 #[derive(Debug)]
@@ -19,7 +26,7 @@ pub(super) struct Child {
     process: Process,
     stdin: Option<ChildStdin>,
     lines: Receiver<String>,
-    last_words: Option<JoinHandle<String>>,
+    last_words: Receiver<String>,
 }
 
 impl Child {
@@ -40,17 +47,14 @@ impl Child {
             .spawn()
             .map_err(|error| format!("cannot start {}: {error}", program.display()))?;
         let stdin = process.stdin.take();
-        let (sender, lines) = mpsc::channel();
+        let (sender, lines) = mpsc::sync_channel(UNHEARD);
         if let Some(stdout) = process.stdout.take() {
-            thread::spawn(move || {
-                for line in BufReader::new(stdout).lines().map_while(Result::ok) {
-                    if sender.send(line).is_err() {
-                        break;
-                    }
-                }
-            });
+            thread::spawn(move || pass_on(BufReader::new(stdout), &sender));
         }
-        let last_words = process.stderr.take().map(|stderr| thread::spawn(|| last_line(stderr)));
+        let (sender, last_words) = mpsc::channel();
+        if let Some(stderr) = process.stderr.take() {
+            thread::spawn(move || sender.send(last_line(stderr)));
+        }
         Ok(Child { name, process, stdin, lines, last_words })
     }
 
@@ -86,10 +90,9 @@ impl Child {
     /// Says what a child that has ended said last.
     fn why_it_ended(&mut self) -> String {
         self.end();
-        let words = self.last_words.take().and_then(|thread| thread.join().ok());
-        match words.filter(|words| !words.is_empty()) {
-            Some(words) => words,
-            None => match self.process.wait() {
+        match self.last_words.recv_timeout(LAST_WORDS) {
+            Ok(words) if !words.is_empty() => words,
+            _ => match self.process.wait() {
                 Ok(status) => format!("the {} ended unasked ({status})", self.name),
                 Err(_) => format!("the {} ended unasked", self.name),
             },
@@ -114,6 +117,21 @@ impl Child {
 impl Drop for Child {
     fn drop(&mut self) {
         self.end();
+    }
+}
+
+/// Passes lines on as long as somebody hears them. What is too long comes in pieces, which nobody
+/// understands.
+fn pass_on(mut from: impl BufRead, to: &SyncSender<String>) {
+    loop {
+        let mut line = Vec::new();
+        match from.by_ref().take(LONGEST).read_until(b'\n', &mut line) {
+            Ok(1..) => {}
+            Ok(0) | Err(_) => return,
+        }
+        if to.send(String::from_utf8_lossy(line.trim_ascii_end()).into_owned()).is_err() {
+            return;
+        }
     }
 }
 
@@ -148,6 +166,19 @@ mod tests {
         let noise = "noise\n".repeat(100_000) + "\npolyloop: port in use\n\n";
         assert_eq!(last_line(noise.as_bytes()), "port in use");
         assert_eq!(last_line(&b""[..]), "");
+    }
+
+    #[test]
+    fn a_line_without_an_end_is_cut() {
+        let (sender, lines) = mpsc::sync_channel(2);
+        thread::spawn(move || pass_on(BufReader::new(std::io::repeat(b'x')), &sender));
+        assert_eq!(lines.recv().unwrap().len() as u64, LONGEST);
+        drop(lines);
+
+        let (sender, lines) = mpsc::sync_channel(2);
+        pass_on(&b"{}\r\n\xff"[..], &sender);
+        drop(sender);
+        assert_eq!(lines.into_iter().collect::<Vec<_>>(), ["{}", "\u{fffd}"]);
     }
 
     #[test]
