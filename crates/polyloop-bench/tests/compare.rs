@@ -47,6 +47,8 @@ fn a_comparison_measures_what_it_can_and_gives_reasons_for_the_rest() {
     assert_eq!(results.cells.len(), 2 * 3 * 3);
     // What was printed is drawn from what was saved, and from nothing else.
     assert_eq!(table::draw(&results), text);
+    let shown = polyloop(&["report", out.to_str().unwrap()]);
+    assert_eq!((shown.code, shown.stdout), (Some(0), text));
     for cell in &results.cells {
         match (&cell.outcome, cell.contestant.as_str()) {
             (Outcome::Failed(_), "ghost") => {}
@@ -59,6 +61,28 @@ fn a_comparison_measures_what_it_can_and_gives_reasons_for_the_rest() {
     }
     // No partial file is left behind.
     assert_eq!(std::fs::read_dir(out.parent().unwrap()).unwrap().count(), 1);
+}
+
+#[test]
+fn what_is_no_saved_comparison_is_told_in_one_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    std::fs::write(at("text"), "requests\n/s").unwrap();
+    std::fs::write(at("atlas"), "{\"backends\": []}").unwrap();
+    std::fs::write(at("part"), "{\"format\": 2, \"program\": \"polyloop\"}").unwrap();
+    std::fs::write(at("old"), "{\"format\": 1, \"cells\": 7}").unwrap();
+    for (name, told) in [
+        ("none", "cannot read "),
+        ("text", "holds no results of a comparison: expected value"),
+        ("atlas", "holds no results of a comparison: missing field `format`"),
+        ("part", "holds no results of a comparison: missing field"),
+        ("old", "old is of format 1 and this program knows format 2"),
+    ] {
+        let ended = polyloop(&["report", &at(name)]);
+        assert_eq!((ended.code, ended.stdout.as_str()), (Some(1), ""), "{name}: {ended:?}");
+        assert_eq!(ended.stderr.lines().count(), 1, "{name}: {ended:?}");
+        assert!(ended.stderr.contains(told), "{name}: {ended:?}");
+    }
 }
 
 /// A model that serves fewer connections at once than the scenario has is not measured, and its row
@@ -267,9 +291,11 @@ fn an_interrupt_says_what_was_saved() {
     let output = interrupt(&out, Stdio::piped());
     let text = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(130), "{text}");
-    assert!(text.contains("saved in") && text.contains("results.json"), "{text}");
+    assert!(text.contains("saved in") && text.contains("results.json, which"), "{text}");
     let saved: Results = serde_json::from_str(&std::fs::read_to_string(&out).unwrap()).unwrap();
     assert!(saved.rounds_done >= 1);
+    let shown = polyloop(&["report", out.to_str().unwrap()]);
+    assert_eq!((shown.code, shown.stdout), (Some(0), table::draw(&saved)));
 }
 
 #[test]

@@ -40,6 +40,8 @@ pub(super) struct Cli {
 pub(super) enum Command {
     /// Compare models, and other servers, under the same load
     Compare(Box<CompareArgs>),
+    /// Show what a comparison has saved, also if it was interrupted
+    Report(ReportArgs),
     /// Serve a protocol with one model
     Serve(ServeArgs),
     /// Load a server and check every byte of its answers
@@ -54,7 +56,8 @@ polyloop compare\n  \
 polyloop compare --scenarios idle --connections 9064 --active 64\n  \
 polyloop compare --models mio,thread --peer asyncio=python3,examples/asyncio_peer.py\n  \
 polyloop compare --models mio,thread --scenarios active --protocol work --sleep 1ms\n  \
-polyloop compare --transport udp\n\n\
+polyloop compare --transport udp\n  \
+polyloop compare --out quiet.json                      then: polyloop report quiet.json\n\n\
 A peer is started with --listen, --control and --backlog, or --transport udp instead of the\n\
 last, and answers lines on its standard input: docs/measuring.md says which.")]
 pub(super) struct CompareArgs {
@@ -150,6 +153,16 @@ impl ModelArgs {
         given.extend(self.accept.iter().map(|accept| ("--accept", accept.clone())));
         given
     }
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "Example:\n  \
+polyloop report results/compare-20261123-081824.json\n\n\
+It prints the table and the notes of as many rounds as are in the file, and measures nothing.")]
+pub(super) struct ReportArgs {
+    /// What polyloop compare saved
+    #[arg(value_name = "FILE")]
+    pub(super) file: PathBuf,
 }
 
 #[derive(Args, Debug)]

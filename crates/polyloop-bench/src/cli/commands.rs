@@ -2,7 +2,7 @@
 
 use polyloop_models::{Model, Variant};
 
-use super::arguments::{AtlasArgs, CompareArgs, LoadArgs, ModelArgs, ServeArgs};
+use super::arguments::{AtlasArgs, CompareArgs, LoadArgs, ModelArgs, ReportArgs, ServeArgs};
 use crate::control::Gate;
 use crate::mistake::Mistake;
 use crate::{atlas, compare, load, output, serve};
@@ -94,6 +94,10 @@ pub(super) fn compare(args: CompareArgs) -> anyhow::Result<()> {
         None => Ok(()),
         Some(failure) => Err(anyhow::anyhow!(failure)),
     }
+}
+
+pub(super) fn report(args: &ReportArgs) -> anyhow::Result<()> {
+    output::print(&compare::table::draw(&compare::save::read(&args.file)?))
 }
 
 pub(super) fn atlas(args: AtlasArgs) -> anyhow::Result<()> {

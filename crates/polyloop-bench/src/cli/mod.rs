@@ -24,6 +24,7 @@ pub fn main() -> ExitCode {
     let result = match cli.command {
         None => commands::compare(cli.compare),
         Some(Command::Compare(args)) => commands::compare(*args),
+        Some(Command::Report(args)) => commands::report(&args),
         Some(Command::Serve(args)) => commands::serve(args),
         Some(Command::Load(args)) => commands::load(&args),
         Some(Command::Atlas(args)) => commands::atlas(args),

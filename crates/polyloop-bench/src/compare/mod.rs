@@ -195,9 +195,14 @@ fn tell_what_is_saved(saved: Saved) -> anyhow::Result<()> {
     process::on_interrupt(move || {
         let saved = saved.lock().unwrap_or_else(PoisonError::into_inner);
         let what = match &*saved {
-            Some((1, path)) => format!("; one round is saved in {}", path.display()),
-            Some((rounds, path)) => format!("; {rounds} rounds are saved in {}", path.display()),
             None => " before the first round was saved".to_owned(),
+            Some((rounds, path)) => {
+                let rounds = match rounds {
+                    1 => "one round is".to_owned(),
+                    rounds => format!("{rounds} rounds are"),
+                };
+                format!("; {rounds} saved in {}, which polyloop report shows", path.display())
+            }
         };
         output::tell(&format!("\npolyloop: interrupted{what}"));
         std::process::exit(130);

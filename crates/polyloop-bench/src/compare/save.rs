@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{BufWriter, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
-use anyhow::{anyhow, Context};
+use anyhow::{anyhow, bail, Context};
 use serde::{Deserialize, Serialize};
 use tempfile::{NamedTempFile, PathPersistError, TempPath};
 
@@ -153,6 +153,31 @@ fn rename(partial: TempPath, path: &Path) -> anyhow::Result<()> {
         Err(_) => error.into(),
     };
     Err(error.context(cannot(path)))
+}
+
+/// Reads what [`write()`] wrote.
+///
+/// # Errors
+///
+/// One line that names the file and says why it holds nothing to show: there is no such file, it is
+/// none of a comparison, or another version of this program wrote it.
+pub fn read(path: &Path) -> anyhow::Result<Results> {
+    /// All that is sure to be in a file of any format.
+    #[derive(Deserialize)]
+    struct Version {
+        format: u32,
+    }
+    let path_shown = path.display();
+    let text = std::fs::read(path).with_context(|| format!("cannot read {path_shown}"))?;
+    let no_results = || format!("{path_shown} holds no results of a comparison");
+    let Version { format } = serde_json::from_slice(&text).with_context(no_results)?;
+    if format != FORMAT {
+        bail!(
+            "{path_shown} is of format {format} and this program knows format {FORMAT}: show it with \
+             the version of polyloop that saved it"
+        );
+    }
+    serde_json::from_slice(&text).with_context(no_results)
 }
 
 /// Makes a temporary file in the folder of `path`, and the folder if need be.
