@@ -66,8 +66,8 @@ fn an_open_loop_keeps_its_schedule_through_silence() {
     let ended = load(&server, "--rate 40 --requests 8 --connections 2 --json");
     let report = report(&ended);
     assert_eq!((report.requests, report.missed_rate), (8, false), "{ended:?}");
-    // The last of them is due 175 ms after the first.
-    assert!(report.seconds >= 0.175, "{report:?}");
+    // The last of them is due 175 ms after the first, and has its 25 ms.
+    assert!(report.seconds >= 0.2 && report.requests_per_second <= 40.0, "{report:?}");
     assert!(report.uncorrected.unwrap().max_ns <= report.latency.max_ns);
 }
 
@@ -87,6 +87,25 @@ fn an_open_loop_charges_a_stall_to_every_request_that_waited() {
     let waited = report.latency.mean_ns - report.uncorrected.unwrap().mean_ns;
     let least = (report.requests - 1) as f64 / 2.0 * 10e6;
     assert!(waited > 0.9 * least, "{report:?}");
+}
+
+#[test]
+fn the_time_without_answers_counts() {
+    let silent = || Server::start(|stream| common::echo_then_swallow(stream, 3));
+    // Two after the one that opened the connection. The third is waited for in vain: until after the
+    // end, or until nobody is left who makes requests.
+    for rate in ["", " --rate 10"] {
+        for (times, least, most) in [
+            ("--duration 300ms --timeout 1s", 0.3, f64::MAX),
+            ("--duration 60m --timeout 200ms", 0.2, 3599.0),
+        ] {
+            let arguments = format!("{times} --connections 1 --json{rate}");
+            let report = report(&load(&silent(), &arguments));
+            assert!(report.requests <= 2, "{arguments}: {report:?}");
+            assert!((least..most).contains(&report.seconds), "{arguments}: {report:?}");
+            assert!(report.requests_per_second <= 2.0 / least, "{arguments}: {report:?}");
+        }
+    }
 }
 
 #[test]

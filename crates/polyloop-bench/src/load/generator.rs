@@ -29,7 +29,7 @@ const TICK: u64 = 100_000_000;
 
 /// What one phase came to.
 pub(super) struct Window {
-    /// Nanoseconds from its start to its last answer.
+    /// Nanoseconds from its start to its end, or to its last answer if that came later.
     elapsed: u64,
     /// Open loop: fewer than 99 % of the requests that were due had begun when it ended.
     missed_rate: bool,
@@ -201,7 +201,7 @@ impl<'a> Generator<'a> {
                 self.next(index, start, &mut pace);
             }
         }
-        loop {
+        let stopped = loop {
             let now = self.now();
             while let Some(index) = pace.due(now) {
                 if !self.slots[index].is_busy() {
@@ -210,7 +210,7 @@ impl<'a> Generator<'a> {
             }
             let over = pace.is_over(now) || self.is_hopeless();
             if over && self.under_way == 0 {
-                break;
+                break now;
             }
             let patience = if over { TICK } else { pace.patience(now).unwrap_or(TICK) };
             self.poll(&mut events, Duration::from_nanos(patience.min(TICK)))?;
@@ -232,10 +232,16 @@ impl<'a> Generator<'a> {
                 let seconds = (now - start) as f64 / 1e9;
                 bar.set_message(units::rate(self.requests as f64 / seconds) + " requests/s");
             }
-        }
+        };
         bar.finish_and_clear();
+        // A server that stopped answering was measured until its time was up all the same.
+        let end = match pace.end() {
+            Some(end) if self.is_hopeless() => end.min(stopped),
+            Some(end) => end,
+            None => start,
+        };
         Ok(Window {
-            elapsed: self.last_answer - start,
+            elapsed: self.last_answer.max(end) - start,
             missed_rate: pace.missed(),
             not_made: pace.not_made(),
         })

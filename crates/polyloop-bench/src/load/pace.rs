@@ -95,6 +95,15 @@ impl Pace {
         now >= self.end || self.made >= self.limit || self.passed >= self.limit
     }
 
+    /// When the phase ends, unless that is with its last answer, as in a closed loop of so many
+    /// requests. In an open one each of them has as long as any other, the last too.
+    pub(super) fn end(&self) -> Option<u64> {
+        match self.interval {
+            Some(interval) => Some(self.end.min(self.intended(interval, self.limit))),
+            None => (self.end < u64::MAX).then_some(self.end),
+        }
+    }
+
     /// How long to wait at most so that the next request of the schedule begins in time:
     /// nothing once it is nearer than two milliseconds, for a wait may last one too long.
     pub(super) fn patience(&self, now: u64) -> Option<u64> {
@@ -142,6 +151,15 @@ mod tests {
             assert_eq!(made, 5);
             assert!(pace.is_over(MS));
         }
+    }
+
+    #[test]
+    fn a_schedule_is_as_long_as_its_rate_says() {
+        let end = |end, limit, rate| Pace::new(MS, end, limit, rate, 2, 0).end();
+        assert_eq!(end(11 * MS, u64::MAX, None), Some(11 * MS));
+        assert_eq!(end(11 * MS, u64::MAX, Some(1000.0)), Some(11 * MS));
+        assert_eq!(end(u64::MAX, 3, Some(1000.0)), Some(4 * MS));
+        assert_eq!(end(u64::MAX, 3, None), None);
     }
 
     #[test]

@@ -303,6 +303,18 @@ const WITH_THE_NEXT: i32 = nix::libc::MSG_MORE;
 #[cfg(not(target_os = "linux"))]
 const WITH_THE_NEXT: i32 = 0;
 
+/// Echoes so many messages of 64 bytes, and answers no other.
+pub(crate) fn echo_then_swallow(mut stream: Counted, times: usize) {
+    let mut message = [0; 64];
+    for _ in 0..times {
+        if stream.stream.read_exact(&mut message).is_err() {
+            return;
+        }
+        stream.stream.write_all(&message).unwrap();
+    }
+    swallow(stream);
+}
+
 /// Reads and never answers.
 pub(crate) fn swallow(mut stream: Counted) {
     while stream.read(&mut [0; 1024]) > 0 {}
