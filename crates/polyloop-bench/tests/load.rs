@@ -249,6 +249,19 @@ fn a_run_ends_when_nobody_is_left_who_makes_requests() {
 }
 
 #[test]
+fn only_what_is_up_is_told_as_held() {
+    let server = Server::start_counting(|number, stream| match number {
+        0 | 2 => echo(stream),
+        _ => drop(stream),
+    });
+    let report = report(&load(&server, "--requests 5 --connections 4 --active 2 --json"));
+    assert_eq!((report.connections, report.active, report.errors.total()), (2, 1, 2));
+    let server = Server::start(echo);
+    let report = common::report(&load(&server, "--requests 5 --connections 4 --short --json"));
+    assert_eq!((report.connections, report.active), (4, 4));
+}
+
+#[test]
 fn the_schedule_of_a_connection_that_failed_passes_without_it() {
     let half = Server::start_counting(one_breaks);
     let ended = load(&half, "--requests 20 --rate 1000 --connections 2 --json");

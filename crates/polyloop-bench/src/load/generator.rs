@@ -55,6 +55,9 @@ pub(super) struct Generator<'a> {
     living: usize,
     /// Requests under way.
     under_way: usize,
+    /// Connections that were up when all had been opened, and how many of them make requests; of
+    /// short ones, how many there are at a time.
+    held: (usize, usize),
     /// Connections opened so far.
     opened: u64,
     spread_sources: bool,
@@ -87,6 +90,7 @@ impl<'a> Generator<'a> {
             slots: (0..settings.connections).map(|_| Slot::default()).collect(),
             living: 0,
             under_way: 0,
+            held: (settings.connections, settings.active),
             opened: 0,
             spread_sources: settings.short && can_spread(&settings.target),
             latency: histogram.clone(),
@@ -151,6 +155,7 @@ impl<'a> Generator<'a> {
                 self.fail(index, &fault);
             }
         }
+        self.held = (self.alive(), self.living);
         if !self.answered {
             let target = &self.settings.target;
             let first = self.errors.first.take();
@@ -422,8 +427,8 @@ impl<'a> Generator<'a> {
             latency: Latency::from(&self.latency),
             uncorrected: settings.rate.map(|_| Latency::from(&self.uncorrected)),
             errors: self.errors.clone(),
-            connections: settings.connections,
-            active: settings.active,
+            connections: self.held.0,
+            active: self.held.1,
             utilisation,
             // An open loop spins while it waits for the next request to be due.
             saturated: settings.rate.is_none() && utilisation.is_some_and(|u| u > SATURATED),

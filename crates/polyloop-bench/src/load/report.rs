@@ -34,7 +34,8 @@ pub struct Report {
     pub uncorrected: Option<Latency>,
     /// What went wrong.
     pub errors: Errors,
-    /// How many connections were held at the same time.
+    /// How many connections were held at the same time: up when the first phase began. Short
+    /// connections: how many of them were made at a time.
     pub connections: usize,
     /// How many of them made requests.
     pub active: usize,
