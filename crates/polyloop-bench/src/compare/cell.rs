@@ -222,17 +222,15 @@ fn start_server(contestant: &Contestant, conditions: &Conditions) -> Result<Chil
 }
 
 fn start_load(target: &str, scenario: &Scenario, conditions: &Conditions) -> Result<Child, String> {
-    let transport = conditions.transport;
     let mut arguments = words(&[
         ("load", None),
         ("--target", Some(target.to_owned())),
-        ("--transport", Some(transport.to_string())),
+        ("--transport", Some(conditions.transport.to_string())),
         ("--protocol", Some(conditions.protocol.to_string())),
         ("--connections", Some(scenario.connections.to_string())),
         ("--size", Some(scenario.size.to_string())),
         ("--duration", Some(units::microseconds(conditions.duration))),
         ("--warmup", Some(units::microseconds(conditions.warmup))),
-        ("--timeout", Some(units::microseconds(transport.patience()))),
         ("--control", None),
     ]);
     arguments.extend(if scenario.short {
