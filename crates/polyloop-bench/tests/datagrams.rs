@@ -3,11 +3,16 @@
 mod common;
 
 use std::collections::HashMap;
+use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, UdpSocket};
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
 use std::thread;
 
 use polyloop_bench::compare::cell::Outcome;
 use polyloop_bench::compare::Results;
+use polyloop_bench::load::Phase;
 
 use common::{polyloop, report, Ended, Serving};
 
@@ -100,6 +105,44 @@ fn an_answer_that_is_late_is_not_taken_for_the_next() {
     let losses = report.losses.unwrap();
     assert!(losses.lost >= 1 && losses.late >= 1, "{report:?}");
     assert_eq!((report.requests + losses.lost, report.errors.total()), (5, 0), "{report:?}");
+}
+
+#[test]
+fn an_answer_to_the_warm_up_is_no_late_one_of_what_is_measured() {
+    // One request opens, the next one's answer comes after the warm-up, and whatever else that asks
+    // gets none.
+    let is_warm = Arc::new(AtomicBool::new(false));
+    let mut asked = Vec::new();
+    let warm = Arc::clone(&is_warm);
+    let server = server(move |_, datagram| {
+        asked.push(datagram.to_vec());
+        match (asked.len(), warm.load(Ordering::SeqCst)) {
+            (1, _) => asked.clone(),
+            (_, true) if asked.len() > 2 => vec![asked.swap_remove(1), datagram.to_vec()],
+            (_, true) => vec![datagram.to_vec()],
+            (_, false) => vec![],
+        }
+    });
+    let mut load = Command::new(env!("CARGO_BIN_EXE_polyloop"))
+        .args(["load", "--transport", "udp", "--target", &server.to_string(), "--control"])
+        .args(["--connections", "1", "--requests", "1", "--warmup", "1ms", "--timeout", "500ms"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdin = load.stdin.take().unwrap();
+    let mut lines = BufReader::new(load.stdout.take().unwrap()).lines();
+    let mut phase = || serde_json::from_str::<Phase>(&lines.next().unwrap().unwrap()).unwrap();
+    assert_eq!(phase(), Phase::Connected { connections: 1 });
+    stdin.write_all(b"go\n").unwrap();
+    assert_eq!(phase(), Phase::Warm);
+    is_warm.store(true, Ordering::SeqCst);
+    stdin.write_all(b"go\n").unwrap();
+    let Phase::Done { report } = phase() else { panic!("it has nothing to ask any more") };
+    drop(stdin);
+    assert!(load.wait().unwrap().success());
+    let losses = report.losses.unwrap();
+    assert_eq!((report.requests, losses.lost, losses.late), (1, 0, 0), "{report:?}");
 }
 
 #[test]

@@ -93,6 +93,14 @@ impl Client {
         }
     }
 
+    /// Counts no late answer to a request that was given up until now.
+    pub(super) fn forget(&mut self) {
+        match self {
+            Client::Stream(_) => {}
+            Client::Datagram(client) => client.forget(),
+        }
+    }
+
     /// Whether a request has begun and is not answered.
     #[inline]
     pub(super) fn is_busy(&self) -> bool {

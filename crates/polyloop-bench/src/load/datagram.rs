@@ -22,8 +22,8 @@ pub(super) struct DatagramClient {
     socket: UdpSocket,
     number: u32,
     sequence: u32,
-    /// Requests that were given up and may still be answered.
-    lost: VecDeque<u32>,
+    /// Requests that were given up and may still be answered, and whether such an answer counts.
+    lost: VecDeque<(u32, bool)>,
     /// A request has begun and is neither answered nor given up.
     pub(super) busy: bool,
     /// When the present request began, in nanoseconds of the run's clock.
@@ -119,10 +119,10 @@ impl DatagramClient {
             self.busy = false;
             return Ok(true);
         }
-        match self.lost.iter().position(|&lost| lost == sequence) {
-            Some(place) => {
-                self.lost.remove(place);
-                wire.late += 1;
+        let place = self.lost.iter().position(|&(lost, _)| lost == sequence);
+        match place.and_then(|place| self.lost.remove(place)) {
+            Some((_, counts)) => {
+                wire.late += u64::from(counts);
                 Ok(false)
             }
             None => Err(self.wrong(&format!("the answer to request {sequence} came once more"))),
@@ -135,7 +135,14 @@ impl DatagramClient {
         if self.lost.len() == REMEMBERED {
             self.lost.pop_front();
         }
-        self.lost.push_back(self.sequence);
+        self.lost.push_back((self.sequence, true));
+    }
+
+    /// Counts no late answer to a request that was given up until now.
+    pub(super) fn forget(&mut self) {
+        for (_, counts) in &mut self.lost {
+            *counts = false;
+        }
     }
 
     fn which(&self) -> Which {

@@ -121,6 +121,11 @@ impl<'a> Generator<'a> {
         self.requests = 0;
         self.lost = 0;
         self.wire.late = 0;
+        for slot in &mut self.slots {
+            if let Some(connection) = &mut slot.connection {
+                connection.forget();
+            }
+        }
     }
 
     /// Establishes the long connections in batches; each exchanges one request.
