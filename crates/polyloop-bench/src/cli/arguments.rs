@@ -27,7 +27,8 @@ polyloop --models all                     compare all of them\n  \
 polyloop --models mio,poll --rounds 21    compare two of them more closely\n  \
 polyloop --models epoll,epoll:edge        compare two variants of one model\n  \
 polyloop serve --model mio --listen 127.0.0.1:7000\n  \
-polyloop load --target 127.0.0.1:7000 --connections 64 --duration 5s"
+polyloop load --target 127.0.0.1:7000 --connections 64 --duration 5s\n\n\
+The exit code is 0, 1 for a failure, 2 for a mistake in the arguments, 130 after an interrupt."
 )]
 pub(super) struct Cli {
     #[command(subcommand)]
