@@ -174,8 +174,8 @@ pub fn run(settings: &Settings) -> anyhow::Result<(Results, anyhow::Result<()>)>
     Ok((results, Ok(())))
 }
 
-/// The processors of servers, and that of the load generator, which has one alone, and its core where
-/// there are two; none if there are too few.
+/// The processors of servers, and that of the load generator, which has one alone, and its core
+/// where there are two; none if there are too few.
 fn place(processors: &[usize], machine: &process::Machine) -> (Vec<usize>, Option<usize>) {
     let [first, others @ ..] = processors else { return (Vec::new(), None) };
     let elsewhere = others.iter().find(|&&other| !machine.is_one_core(*first, other));
@@ -189,8 +189,8 @@ fn place(processors: &[usize], machine: &process::Machine) -> (Vec<usize>, Optio
 /// What has been saved so far: the number of rounds and the file.
 type Saved = Arc<Mutex<Option<(u32, PathBuf)>>>;
 
-/// Has an interrupt tell what is saved before it ends the process. The children end with it, because their
-/// standard input does.
+/// Has an interrupt tell what is saved before it ends the process. The children end with it,
+/// because their standard input does.
 fn tell_what_is_saved(saved: Saved) -> anyhow::Result<()> {
     process::on_interrupt(move || {
         let saved = saved.lock().unwrap_or_else(PoisonError::into_inner);

@@ -21,8 +21,8 @@ pub struct Report {
     /// Requests whose answer came back complete and right.
     pub requests: u64,
     /// From the first request to the end of the time in which requests were made, or to the last
-    /// answer if that came later, in seconds. With a number of requests in a closed loop it is always
-    /// the latter.
+    /// answer if that came later, in seconds. With a number of requests in a closed loop it is
+    /// always the latter.
     pub seconds: f64,
     /// Requests a second.
     pub requests_per_second: f64,

@@ -17,9 +17,10 @@ use super::{field, read_proc};
 /// # Portability
 ///
 /// From `getrusage(2)` on Unix, children that have been waited for included. Linux tells of living
-/// children, too ([`lists_children`](super::lists_children)), but only the sum of both kinds of processor time: the times of a process that has
-/// any are undivided. On Windows it is the sum of both kinds of processor time
-/// that `GetProcessTimes` tells, in ticks of 15.6 ms, and no context switches.
+/// children, too ([`lists_children`](super::lists_children)), but only the sum of both kinds of
+/// processor time: the times of a process that has any are undivided. On Windows it is the sum of
+/// both kinds of processor time that `GetProcessTimes` tells, in ticks of 15.6 ms, and no context
+/// switches.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Usage {
     /// Processor time in user mode, in nanoseconds.
