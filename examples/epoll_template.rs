@@ -163,7 +163,9 @@ impl UseBackend for Template {
     type Output = io::Result<()>;
 
     fn run<B: Backend + Send + 'static>(self, open: fn() -> io::Result<B>) -> io::Result<()> {
-        serve(open()?, self.0)
+        let backend = open()?;
+        println!("listening on {}", self.0.local_addr()?);
+        serve(backend, self.0)
     }
 }
 
@@ -172,7 +174,6 @@ fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
     let listener = polyloop::listen(&arguments.listen.into(), 1024)?;
     listener.socket().set_nonblocking(true)?;
-    println!("listening on {}", listener.address());
     let listener = TcpListener::from_std(listener.into());
     Ok(arguments.backend.with(Template(listener))?)
 }

@@ -287,6 +287,7 @@ impl Protocol for Slow {
 
 impl Drop for Slow {
     fn drop(&mut self) {
+        // Whoever does not wait for it is found out.
         thread::sleep(Duration::from_millis(20));
         self.gone.fetch_add(1, Ordering::SeqCst);
     }

@@ -253,23 +253,34 @@ pub(crate) fn echo_twice(mut stream: Counted) {
     }
 }
 
+/// An output whose reader is gone.
+pub(crate) fn nobody_reads() -> Stdio {
+    let (_, writer) = std::io::pipe().unwrap();
+    writer.into()
+}
+
 /// Echoes so many messages of 64 bytes and closes.
 pub(crate) fn echo_times(mut stream: Counted, times: usize) {
+    if echo_all(&mut stream, times) {
+        let _ = stream.stream.shutdown(Shutdown::Both);
+    }
+}
+
+/// Says whether so many messages came, all of which it echoes.
+fn echo_all(stream: &mut Counted, times: usize) -> bool {
     let mut message = [0; 64];
     for _ in 0..times {
         if stream.stream.read_exact(&mut message).is_err() {
-            return;
+            return false;
         }
         stream.stream.write_all(&message).unwrap();
     }
-    let _ = stream.stream.shutdown(Shutdown::Both);
+    true
 }
 
 /// Echoes a message of 64 bytes, and closes after `wait`.
 pub(crate) fn echo_once(mut stream: Counted, wait: impl FnOnce()) {
-    let mut message = [0; 64];
-    if stream.stream.read_exact(&mut message).is_ok() {
-        stream.stream.write_all(&message).unwrap();
+    if echo_all(&mut stream, 1) {
         wait();
         let _ = stream.stream.shutdown(Shutdown::Both);
     }
@@ -305,14 +316,9 @@ const WITH_THE_NEXT: i32 = 0;
 
 /// Echoes so many messages of 64 bytes, and answers no other.
 pub(crate) fn echo_then_swallow(mut stream: Counted, times: usize) {
-    let mut message = [0; 64];
-    for _ in 0..times {
-        if stream.stream.read_exact(&mut message).is_err() {
-            return;
-        }
-        stream.stream.write_all(&message).unwrap();
+    if echo_all(&mut stream, times) {
+        swallow(stream);
     }
-    swallow(stream);
 }
 
 /// Reads and never answers.
