@@ -12,7 +12,9 @@ use nix::unistd::{ForkResult, Pid};
 use polyloop::blocking::Interrupt;
 use signal_hook::{consts::SIGCHLD, low_level, SigId};
 
-/// What the parent tells a child: to end when it is in the middle of nothing,
+/// What the parent tells a child: to look whether its connection is idle,
+pub(crate) const LOOK: Signal = Signal::SIGURG;
+/// to end when it is in the middle of nothing,
 pub(crate) const DRAIN: Signal = Signal::SIGUSR1;
 /// that it has drained for long enough,
 pub(crate) const OVERDUE: Signal = Signal::SIGALRM;
@@ -69,8 +71,12 @@ impl Drop for Signals {
 /// What a child does at a command.
 type Obey = fn(&Interrupt);
 
-const COMMANDS: [(Signal, Obey); 3] =
-    [(DRAIN, Interrupt::drain), (OVERDUE, Interrupt::overdue), (STOP, Interrupt::stop)];
+const COMMANDS: [(Signal, Obey); 4] = [
+    (LOOK, Interrupt::look),
+    (DRAIN, Interrupt::drain),
+    (OVERDUE, Interrupt::overdue),
+    (STOP, Interrupt::stop),
+];
 
 fn commands() -> SigSet {
     COMMANDS.into_iter().map(|(signal, _)| signal).collect()

@@ -1,5 +1,6 @@
 //! Moments in eight bytes.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
@@ -50,6 +51,20 @@ impl From<Instant> for Tick {
     /// A moment before the process first asked becomes that one.
     fn from(instant: Instant) -> Tick {
         Tick(instant.saturating_duration_since(epoch()).as_nanos() as u64)
+    }
+}
+
+/// A moment that threads share; that at which the process first asked, to begin with.
+#[derive(Debug, Default)]
+pub(crate) struct AtomicTick(AtomicU64);
+
+impl AtomicTick {
+    pub(crate) fn set(&self, moment: Tick) {
+        self.0.store(moment.0, Ordering::Relaxed);
+    }
+
+    pub(crate) fn get(&self) -> Tick {
+        Tick(self.0.load(Ordering::Relaxed))
     }
 }
 

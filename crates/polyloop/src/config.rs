@@ -22,7 +22,8 @@ pub struct Config {
     /// Connections that a loop accepts in one turn before it serves those it has. 64 by default.
     pub accept_budget: usize,
     /// How long a connection may stay without a byte in either direction; `None` is for ever, here
-    /// and in the next two. Five minutes by default.
+    /// and in the next two. Five minutes by default. A thread or a process that waits in `read` is
+    /// looked at from outside, and has a sixteenth more at most.
     pub idle: Option<Duration>,
     /// How long a message may stand unfinished, from when a part of it was left unused. Thirty
     /// seconds by default.

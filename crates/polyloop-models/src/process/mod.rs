@@ -199,7 +199,7 @@ impl<P: Protocol, F: Fn(&Peer) -> P> Server<F> {
         let shared = Arc::clone(&self.shared);
         let _signals = Signals::new(move || shared.child_ended())?;
         let parent = Pid::this();
-        let mut children = Children::default();
+        let mut children = Children::new(&self.config);
         let mut starvation = Starvation::default();
         let mut resting_until = None;
         let mut woken = true;
@@ -227,7 +227,7 @@ impl<P: Protocol, F: Fn(&Peer) -> P> Server<F> {
             resting_until = resting_until.filter(|&then| then > now);
             let full = self.config.max_connections.is_some_and(|limit| children.len() >= limit);
             let listens = !full && resting_until.is_none();
-            let until = [children.overdue_at(), resting_until].into_iter().flatten().min();
+            let until = [children.due(), resting_until].into_iter().flatten().min();
             let timeout = until.map(|then| then.since(now));
             let ready = self.wait(listens, attendant.as_ref(), timeout)?;
             woken = ready.mail;

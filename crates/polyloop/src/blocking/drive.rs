@@ -75,7 +75,8 @@ pub(super) fn drive<P: Protocol>(
         timers: Timers::new(),
         now,
         read_timeout: None,
-        armed: false,
+        // The steady path has no time for the log.
+        logs: log::log_enabled!(log::Level::Trace),
         unclocked: false,
     };
     let _end = End(&outbox);
@@ -109,8 +110,8 @@ struct Driven<'a, P> {
     now: Tick,
     /// What the socket's receive timeout is set to.
     read_timeout: Option<Duration>,
-    /// The receive timeout has been set for the present deadlines, which only move away.
-    armed: bool,
+    /// Each read and write is told in the log.
+    logs: bool,
     /// Requests were answered since the clock was read.
     unclocked: bool,
 }
@@ -150,10 +151,7 @@ impl<P: Protocol> Driven<'_, P> {
             // Before it looks whether it is to end.
             self.member.resting.store(true, Ordering::SeqCst);
         }
-        let steady = self.armed
-            && !self.member.is_to_end()
-            && self.machine.is_steady()
-            && self.timers.is_empty();
+        let steady = !self.logs && !self.member.is_to_end() && self.is_steady();
         if !steady {
             if self.is_to_drain() && !self.has_input() {
                 return self.drained();
@@ -187,7 +185,10 @@ impl<P: Protocol> Driven<'_, P> {
                 self.tell(|connection, protocol| Machine::received(connection, protocol, input));
                 self.settle_message()
             }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => self.check_idle_ends(),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {
+                self.member.counters.would_blocks.add(1);
+                self.check_idle_ends()
+            }
             Err(error) if is_timeout(&error) => {
                 self.member.counters.would_blocks.add(1);
                 self.check_idle_ends()?;
@@ -359,6 +360,19 @@ impl<P: Protocol> Driven<'_, P> {
         }
     }
 
+    /// Nothing can be due but the end of an idle connection, which [others](super::idle) see to.
+    fn is_steady(&self) -> bool {
+        self.machine.is_steady() && self.timers.is_empty()
+    }
+
+    /// What a read is not to outlast.
+    fn next_deadline_of_read(&mut self) -> Option<Tick> {
+        if self.is_steady() {
+            return None;
+        }
+        self.next_deadline()
+    }
+
     /// The nearest of the connection's deadlines and timers.
     fn next_deadline(&mut self) -> Option<Tick> {
         self.look_at_outbox();
@@ -386,6 +400,7 @@ impl<P: Protocol> Driven<'_, P> {
         match self.member.phase() {
             Phase::Stopped => Err(Closed::Stopped),
             Phase::Overdue => Err(Closed::Drained),
+            Phase::Idle => Err(Closed::Idle),
             Phase::Running | Phase::Draining => match self.outbox.get() {
                 Some(outbox) => outbox.check(),
                 None => Ok(()),
@@ -424,13 +439,11 @@ impl<P: Protocol> Driven<'_, P> {
 
     /// Makes the receive timeout as short as the nearest deadline asks.
     fn set_read_timeout(&mut self) -> Ended {
-        // The steady path has no time for the log.
-        self.armed = !log::log_enabled!(log::Level::Trace);
         self.now = Tick::now();
         if mem::take(&mut self.unclocked) {
             self.machine.touch(self.now);
         }
-        let Some(deadline) = self.next_deadline() else { return Ok(()) };
+        let Some(deadline) = self.next_deadline_of_read() else { return Ok(()) };
         let left = deadline.since(self.now).max(SHORTEST);
         // Nearer by less than that is not nearer: a deadline that has just moved away would else be
         // set again at every read. A timer is late by so much at most.
@@ -446,7 +459,8 @@ impl<P: Protocol> Driven<'_, P> {
 
     /// A timeout that ran out with nothing due was set for something that is over.
     fn lengthen_read_timeout(&mut self) -> Ended {
-        let left = self.next_deadline().map(|deadline| deadline.since(self.now).max(SHORTEST));
+        let deadline = self.next_deadline_of_read();
+        let left = deadline.map(|deadline| deadline.since(self.now).max(SHORTEST));
         self.change_read_timeout(left)
     }
 

@@ -2,6 +2,7 @@
 
 mod drive;
 mod entrance;
+mod idle;
 mod outbox;
 mod socket;
 #[cfg(test)]
@@ -13,6 +14,7 @@ use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, Thread};
+use std::time::Duration;
 
 use slab::Slab;
 
@@ -25,13 +27,16 @@ use crate::{
 
 use drive::Buffers;
 pub use entrance::Entrance;
+pub use idle::time_between_looks;
+use idle::Stillness;
 use socket::Socket;
 
 /// What the threads of a server share that block in their calls: limits, the list of connections,
 /// and what was counted.
 ///
 /// A model adds who calls [`serve`](Service::serve), and on which thread. A connection that uses no
-/// timer, handle or unfinished message makes two system calls a request, `read` and `write`;
+/// timer, handle or unfinished message makes two system calls a request, `read` and `write`: that
+/// it is idle for too long another thread sees, which looks at all of them now and then. Other
 /// deadlines are the socket's own timeouts, which are changed only when the nearest deadline moves
 /// nearer. While a connection waits for its peer to take output, its timers wait as well.
 pub struct Service<F> {
@@ -68,6 +73,8 @@ struct Roster {
     starvation: Starvation,
     /// Those of connections that have ended, for others.
     buffers: Vec<Buffers>,
+    /// Looks at idle connections, from the first one on that was accepted here.
+    watch: Option<Thread>,
 }
 
 /// Where a server, and each of its connections, stands on its way to the end.
@@ -81,10 +88,13 @@ enum Phase {
     Overdue,
     /// It is to end.
     Stopped,
+    /// A connection is to end, because nothing has moved on it for long enough.
+    Idle,
 }
 
 impl Phase {
-    const ALL: [Phase; 4] = [Phase::Running, Phase::Draining, Phase::Overdue, Phase::Stopped];
+    const ALL: [Phase; 5] =
+        [Phase::Running, Phase::Draining, Phase::Overdue, Phase::Stopped, Phase::Idle];
 }
 
 /// A connection that is being served.
@@ -99,6 +109,7 @@ struct Member {
     phase: AtomicU8,
     /// Its thread is about to read, or reads, and is in the middle of nothing: a drain wakes it.
     resting: AtomicBool,
+    stillness: Stillness,
 }
 
 impl Shared {
@@ -122,8 +133,12 @@ impl Shared {
             member.advance(phase);
         }
         let entrances = std::mem::take(&mut roster.entrances);
+        let watch = roster.watch.take();
         drop(roster);
         self.changed.notify_all();
+        if let Some(watch) = watch {
+            watch.unpark();
+        }
         for entrance in entrances {
             entrance.close();
         }
@@ -186,7 +201,7 @@ impl Member {
             Phase::Running => return,
             Phase::Draining if self.resting.load(Ordering::SeqCst) => self.socket.wake_reader(),
             Phase::Draining => {}
-            Phase::Overdue | Phase::Stopped => self.socket.shut_down(),
+            Phase::Overdue | Phase::Stopped | Phase::Idle => self.socket.shut_down(),
         }
         self.thread.unpark();
     }
@@ -199,28 +214,39 @@ impl Member {
 }
 
 /// Ends one connection, from a signal handler on whichever thread: it takes no lock and allocates
-/// nothing, but stores, shuts the socket down and unparks the thread.
+/// nothing, but reads the clock, stores, shuts the socket down and unparks the thread.
 ///
 /// # Portability
 ///
 /// To unpark a thread is a store and a wake (a futex, a semaphore or the like) on Linux, Apple's
 /// systems and the BSDs, where alone it has a user.
-pub struct Interrupt(Arc<Member>);
+pub struct Interrupt {
+    member: Arc<Member>,
+    idle: Option<Duration>,
+}
 
 impl Interrupt {
     /// The connection is to end when it is in the middle of nothing.
     pub fn drain(&self) {
-        self.0.advance(Phase::Draining);
+        self.member.advance(Phase::Draining);
     }
 
     /// It is to end, because it has drained for long enough.
     pub fn overdue(&self) {
-        self.0.advance(Phase::Overdue);
+        self.member.advance(Phase::Overdue);
     }
 
     /// It is to end.
     pub fn stop(&self) {
-        self.0.advance(Phase::Stopped);
+        self.member.advance(Phase::Stopped);
+    }
+
+    /// It is to end if nothing has moved on it for as long as it may be idle. To be called every
+    /// [`time_between_looks`], for as long as the server is not to end.
+    pub fn look(&self) {
+        if let Some(idle) = self.idle {
+            self.member.look(idle);
+        }
     }
 }
 
@@ -281,9 +307,14 @@ impl<F> Service<F> {
                 self.leave(entrance, roster);
                 return None;
             }
-            if accepted.is_some() {
-                roster.taken += 1;
-                return accepted;
+            if let Some(somebody) = accepted.take() {
+                match self.shared.begin_to_watch(&mut roster) {
+                    Ok(()) => {
+                        roster.taken += 1;
+                        return Some(somebody);
+                    }
+                    Err(error) => roster.starvation.nobody_to_serve("thread", &error),
+                }
             }
             drop(roster);
             let attempt = listener.accept();
@@ -356,7 +387,8 @@ impl<P: Protocol, F: Fn(&Peer) -> P> Service<F> {
     }
 
     /// As [`serve`](Service::serve), of a connection that somebody else accepted and a signal
-    /// handler ends: `take` is given what does so, before the protocol is told of anything.
+    /// handler ends, and looks at when it may be idle: `take` is given what does so, before the
+    /// protocol is told of anything.
     pub fn serve_interruptibly(
         &self,
         stream: TcpStream,
@@ -382,6 +414,7 @@ impl<P: Protocol, F: Fn(&Peer) -> P> Service<F> {
             thread: thread::current(),
             phase: AtomicU8::new(Phase::Running as u8),
             resting: AtomicBool::new(false),
+            stillness: Stillness::default(),
         });
         let mut roster = self.shared.roster();
         let key = roster.members.insert(Arc::clone(&member));
@@ -391,7 +424,7 @@ impl<P: Protocol, F: Fn(&Peer) -> P> Service<F> {
         // Whatever the protocol does, the connection leaves the roster.
         let buffers = buffers.unwrap_or_else(Buffers::new);
         let mut leave = Leave { shared: &self.shared, key, buffers };
-        take(Interrupt(Arc::clone(&member)));
+        take(Interrupt { member: Arc::clone(&member), idle: self.shared.config.idle });
         member.counters.opened.add(1);
         log::debug!("{peer}: opened");
         let mut protocol = (self.factory)(peer);
