@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 
 use io_uring::types::{CancelBuilder, Fd, SubmitArgs, Timespec};
 use io_uring::{cqueue, opcode, squeue, EnterFlags, IoUring, Probe};
-use polyloop::{Token, LONGEST_WAIT};
+use polyloop::{Tick, Token, LONGEST_WAIT};
 use rustix::event::PollFlags;
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags};
@@ -50,6 +50,7 @@ const ACCEPT: u64 = 3 << KIND_SHIFT;
 const WAKE: u64 = 4 << KIND_SHIFT;
 const CANCEL: u64 = 5 << KIND_SHIFT;
 const CLOSE: u64 = 6 << KIND_SHIFT;
+const ALARM: u64 = 7 << KIND_SHIFT;
 
 /// How many slots a token may name here.
 pub(super) const MAX_INDEX: usize = {
@@ -75,6 +76,20 @@ pub(super) enum Completion {
     NotCancelled { token: Token },
 }
 
+/// A deadline that is as far away as this most likely moves further before it comes: to have every
+/// call wait for it would cost a timer of the kernel a call.
+const FAR: Duration = Duration::from_millis(100);
+
+/// What ends a wait at a deadline that was far away.
+struct Alarm {
+    /// When it does; never if it is not set.
+    rings: Tick,
+    /// Which of those that were set it is: one that was set for later is left to ring in vain.
+    number: u16,
+    /// For the kernel to read when it is handed over.
+    time: Box<Timespec>,
+}
+
 /// Output on its way, by number.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct FlightNumber(u32);
@@ -86,6 +101,7 @@ pub(super) struct Ring {
     flights: Flights,
     /// What did not fit into the submission queue.
     waiting: VecDeque<squeue::Entry>,
+    alarm: Alarm,
     /// Operations whose last completion has not come.
     outstanding: usize,
     /// Calls so far.
@@ -127,6 +143,7 @@ impl Ring {
             buffers,
             flights: Flights::default(),
             waiting: VecDeque::new(),
+            alarm: Alarm { rings: Tick::NEVER, number: 0, time: Box::default() },
             outstanding: 0,
             calls: 0,
             enabled: false,
@@ -262,6 +279,23 @@ impl Ring {
         self.push(entry.user_data(CLOSE).flags(squeue::Flags::SKIP_SUCCESS));
     }
 
+    /// How long the next call is to wait at most, for a wait to end at `deadline`; `None` if an alarm
+    /// ends it, which rings no later.
+    pub(super) fn timeout(&mut self, now: Tick, deadline: Tick) -> Option<Duration> {
+        let left = deadline.since(now).min(LONGEST_WAIT);
+        if left < FAR {
+            return Some(left);
+        }
+        if deadline < self.alarm.rings {
+            self.alarm.rings = now.after(left);
+            self.alarm.number = self.alarm.number.wrapping_add(1);
+            *self.alarm.time = left.into();
+            let entry = opcode::Timeout::new(&*self.alarm.time).build();
+            self.begin(entry, ALARM | u64::from(self.alarm.number));
+        }
+        None
+    }
+
     /// Asks for an operation that will have completions.
     #[inline]
     fn begin(&mut self, entry: squeue::Entry, name: u64) {
@@ -279,7 +313,8 @@ impl Ring {
     #[inline]
     fn push_at_once(&mut self, entry: &squeue::Entry) -> bool {
         // SAFETY: what an entry points to is the buffer of a flight, which stays where it is and is
-        // not touched until the completion; or nothing.
+        // not touched until the completion; or the alarm's time, which stays where it is and which
+        // the kernel copies when it is handed the entry; or nothing.
         unsafe { self.io.submission().push(entry).is_ok() }
     }
 
@@ -387,6 +422,12 @@ impl Ring {
                     return Some(Completion::Woken { more });
                 }
                 CANCEL => return Some(Completion::NotCancelled { token }),
+                ALARM => {
+                    self.outstanding -= 1;
+                    if token.index() == usize::from(self.alarm.number) {
+                        self.alarm.rings = Tick::NEVER;
+                    }
+                }
                 // The socket was closed whatever was said, or the send had come down already.
                 _ => {}
             }
