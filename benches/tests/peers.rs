@@ -69,9 +69,12 @@ fn exchange(stream: &mut TcpStream, message: &[u8]) {
 fn many_connections(peer: &Peer) {
     // On Windows every socket that is watched makes every wait slower.
     let idle = if cfg!(windows) { 50 } else { 500 };
-    for (connections, active, size, short) in
-        [(64, 64, 64, false), (idle, 5, 64, false), (4, 4, 300_001, false), (32, 32, 64, true)]
-    {
+    for (connections, active, size, requests, short) in [
+        (64, 64, 64, 400, false),
+        (idle, 5, 64, 400, false),
+        (4, 4, 300_001, 40, false),
+        (32, 32, 64, 400, true),
+    ] {
         let settings = load::Settings {
             target: peer.address.into(),
             transport: Transport::Tcp,
@@ -80,7 +83,7 @@ fn many_connections(peer: &Peer) {
             active,
             size,
             duration: Duration::ZERO,
-            requests: Some(400),
+            requests: Some(requests),
             warmup: Duration::ZERO,
             rate: None,
             short,
@@ -89,7 +92,7 @@ fn many_connections(peer: &Peer) {
             pin: None,
         };
         let report = load::run(&settings, &Gate::open()).unwrap();
-        assert_eq!((report.requests, report.errors.total()), (400, 0), "{report:?}");
+        assert_eq!((report.requests, report.errors.total()), (requests, 0), "{report:?}");
     }
 }
 

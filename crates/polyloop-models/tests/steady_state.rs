@@ -20,7 +20,7 @@ static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 const CONNECTIONS: usize = 8;
 const WARM_UP: usize = 200;
 // Fewer under Wine, which takes long: when a test takes a minute, libtest says so, and allocates.
-const ROUNDS: usize = if cfg!(windows) { 250 } else { 2_000 };
+const ROUNDS: usize = if cfg!(windows) { 100 } else { 2_000 };
 
 struct Echo;
 

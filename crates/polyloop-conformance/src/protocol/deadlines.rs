@@ -45,6 +45,27 @@ pub fn an_idle_connection_is_closed(scene: &Scene) {
     served.stop();
 }
 
+/// A message in pieces had its own deadline, which is over when it is whole.
+pub fn an_idle_connection_is_closed_after_a_message_in_pieces(scene: &Scene) {
+    let config = Config { idle: Some(LIMIT), read: Some(LIMIT * 10), ..unlimited() };
+    let served = scene.serve_within(config, || Lines);
+    let mut client = served.connect();
+    let mut began = Instant::now();
+    // For as long as it is served, which a busy machine makes shorter.
+    for piece in [&b"a mess"[..], b"age in p", b"ieces", b"\n"] {
+        thread::sleep(LIMIT / 10);
+        began = Instant::now();
+        client.send_if_open(piece);
+    }
+    let answered = client.read(&mut [0; 32]).unwrap_or(0) > 0;
+    client.read_to_any_end();
+    let idle = began.elapsed();
+    assert_eq!(client.reason(), Closed::Idle);
+    let too_soon = answered && idle < LIMIT && scene.model != Model::Spin;
+    assert!(!too_soon, "idle for {idle:?} only");
+    served.stop();
+}
+
 /// The end of much input is not the end of a silence: what counts is the last byte.
 pub fn the_end_of_much_input_is_not_idle(scene: &Scene) {
     /// Answers, and a moment after the end of the input once more.

@@ -40,8 +40,8 @@ const LITTLE: usize = 70_000;
 /// A protocol that uses a little of its input at a time, and asks to be shown the rest, is not
 /// shown more before it has: a client that asks on and on is answered, not refused.
 pub fn more_requests_than_may_be_left_unused(scene: &Scene) {
-    const REQUEST: usize = 50;
-    const REQUESTS: usize = 8000;
+    const REQUEST: usize = 200;
+    const REQUESTS: usize = 2000;
 
     struct OneAtATime;
 

@@ -73,6 +73,7 @@ macro_rules! with_protocol_scenarios {
                 a_slow_reader_holds_up_nobody
 
                 an_idle_connection_is_closed
+                an_idle_connection_is_closed_after_a_message_in_pieces
                 an_unfinished_message_is_not_waited_for
                 a_message_in_drops_has_no_more_time
                 the_end_of_much_input_is_not_idle

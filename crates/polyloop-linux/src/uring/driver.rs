@@ -153,8 +153,7 @@ impl<P: Protocol, F: Fn(&Peer) -> P> Driver<F, P> {
         }
 
         let deadline = self.shared.timers.next_deadline();
-        let mut timeout =
-            deadline.and_then(|deadline| self.shared.ring.timeout(began, deadline));
+        let mut timeout = deadline.and_then(|deadline| self.shared.ring.timeout(began, deadline));
         if !self.shared.reposts.is_empty()
             || timeout != Some(Duration::ZERO) && !self.mailbox.may_sleep()
         {

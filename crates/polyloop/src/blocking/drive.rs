@@ -367,10 +367,7 @@ impl<P: Protocol> Driven<'_, P> {
 
     /// What a read is not to outlast.
     fn next_deadline_of_read(&mut self) -> Option<Tick> {
-        if self.is_steady() {
-            return None;
-        }
-        self.next_deadline()
+        (!self.is_steady()).then(|| self.next_deadline()).flatten()
     }
 
     /// The nearest of the connection's deadlines and timers.

@@ -3,6 +3,7 @@
 mod drive;
 mod entrance;
 mod idle;
+mod interrupt;
 mod outbox;
 mod socket;
 #[cfg(test)]
@@ -14,7 +15,6 @@ use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, Thread};
-use std::time::Duration;
 
 use slab::Slab;
 
@@ -29,6 +29,7 @@ use drive::Buffers;
 pub use entrance::Entrance;
 pub use idle::time_between_looks;
 use idle::Stillness;
+pub use interrupt::Interrupt;
 use socket::Socket;
 
 /// What the threads of a server share that block in their calls: limits, the list of connections,
@@ -182,6 +183,19 @@ impl Drop for Writer {
 }
 
 impl Member {
+    /// One that the calling thread serves.
+    fn new(socket: Socket) -> Member {
+        Member {
+            socket,
+            counters: Counters::default(),
+            shared_writes: Counter::default(),
+            thread: thread::current(),
+            phase: AtomicU8::new(Phase::Running as u8),
+            resting: AtomicBool::new(false),
+            stillness: Stillness::default(),
+        }
+    }
+
     fn phase(&self) -> Phase {
         Phase::ALL[usize::from(self.phase.load(Ordering::SeqCst))]
     }
@@ -210,49 +224,6 @@ impl Member {
         let mut counts = self.counters.snapshot();
         counts.writes += self.shared_writes.get();
         counts
-    }
-}
-
-/// Ends one connection, from a signal handler on whichever thread: it takes no lock and allocates
-/// nothing, but reads the clock, stores, shuts the socket down and unparks the thread.
-///
-/// # Portability
-///
-/// To unpark a thread is a store and a wake (a futex, a semaphore or the like) on Linux, Apple's
-/// systems and the BSDs, where alone it has a user.
-pub struct Interrupt {
-    member: Arc<Member>,
-    idle: Option<Duration>,
-}
-
-impl Interrupt {
-    /// The connection is to end when it is in the middle of nothing.
-    pub fn drain(&self) {
-        self.member.advance(Phase::Draining);
-    }
-
-    /// It is to end, because it has drained for long enough.
-    pub fn overdue(&self) {
-        self.member.advance(Phase::Overdue);
-    }
-
-    /// It is to end.
-    pub fn stop(&self) {
-        self.member.advance(Phase::Stopped);
-    }
-
-    /// It is to end if nothing has moved on it for as long as it may be idle. To be called every
-    /// [`time_between_looks`], for as long as the server is not to end.
-    pub fn look(&self) {
-        if let Some(idle) = self.idle {
-            self.member.look(idle);
-        }
-    }
-}
-
-impl fmt::Debug for Interrupt {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Interrupt")
     }
 }
 
@@ -407,15 +378,7 @@ impl<P: Protocol, F: Fn(&Peer) -> P> Service<F> {
                 return Closed::from_error(&error);
             }
         };
-        let member = Arc::new(Member {
-            socket,
-            counters: Counters::default(),
-            shared_writes: Counter::default(),
-            thread: thread::current(),
-            phase: AtomicU8::new(Phase::Running as u8),
-            resting: AtomicBool::new(false),
-            stillness: Stillness::default(),
-        });
+        let member = Arc::new(Member::new(socket));
         let mut roster = self.shared.roster();
         let key = roster.members.insert(Arc::clone(&member));
         member.advance(roster.phase);

@@ -1,6 +1,7 @@
-use std::io::{ErrorKind, Read};
+use std::io::{ErrorKind, Read, Write};
 use std::net::TcpListener;
 use std::sync::mpsc::{self, Sender};
+use std::time::{Duration, Instant};
 
 use super::*;
 use crate::{listen, Connection, Handle};
@@ -95,4 +96,58 @@ fn a_connection_that_nobody_can_serve_leaves_its_place_to_another() {
     handle.drain();
     service.wait_for_end();
     assert_eq!((handle.counts().accepts, handle.counts().opened), (2, 1));
+}
+
+#[test]
+fn who_is_busy_or_has_input_or_has_just_moved_is_not_idle() {
+    const FOR_LONG: Duration = Duration::from_secs(3600);
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let member = Member::new(Socket::new(listener.accept().unwrap().0).unwrap());
+    let look = |idle| {
+        member.look(idle);
+        member.phase()
+    };
+    client.write_all(b"x").unwrap();
+    while !member.socket.has_input() {
+        thread::yield_now();
+    }
+    // It is in the middle of something.
+    assert_eq!((look(Duration::ZERO), look(Duration::ZERO)), (Phase::Running, Phase::Running));
+    // It is about to read what has come.
+    member.resting.store(true, Ordering::SeqCst);
+    assert_eq!(look(Duration::ZERO), Phase::Running);
+    // It has read it, and reads again.
+    assert_eq!(member.socket.read(&mut [0; 2]).unwrap(), 1);
+    member.counters.reads.add(1);
+    assert_eq!(look(Duration::ZERO), Phase::Running);
+    assert_eq!(look(FOR_LONG), Phase::Running);
+    // A read that ends with nothing moves nothing.
+    member.counters.reads.add(1);
+    member.counters.would_blocks.add(1);
+    assert_eq!(look(Duration::ZERO), Phase::Idle);
+    assert_eq!(client.read(&mut [0]).unwrap(), 0);
+}
+
+#[test]
+fn the_watch_ends_with_its_server() {
+    let (sender, news) = mpsc::channel();
+    let service = Service::new(Config::default(), move |_: &Peer| Told(sender.clone()));
+    let listener = listen(&"127.0.0.1:0".parse().unwrap(), 8).unwrap();
+    let entrance = service.entrance(listener).unwrap();
+    let client = TcpStream::connect(entrance.address()).unwrap();
+    let (stream, peer) = service.accept(&entrance).unwrap();
+    drop(client);
+    service.serve(stream, &peer);
+    drop(news);
+    service.handle().stop();
+    service.wait_for_end();
+    let shared = Arc::downgrade(&service.shared);
+    drop(service);
+    // At once, though its next look would be in some twenty seconds.
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while shared.strong_count() > 0 {
+        assert!(Instant::now() < deadline, "the watch holds on to the server");
+        thread::yield_now();
+    }
 }
