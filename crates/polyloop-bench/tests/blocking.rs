@@ -72,7 +72,8 @@ fn a_pool_shows_how_many_wait_in_the_backlog() {
     assert_eq!(server.listening.at_once, Some(8));
     let silent: Vec<_> = (0..200).map(|_| server.connect()).collect();
     until(|| (server.ask::<Waiting>("waiting").waiting == Some(192)).then_some(()));
-    assert_eq!(server.ask::<Memory>("memory").threads, Some(9), "and the one that answers");
+    let threads = server.ask::<Memory>("memory").threads;
+    assert_eq!(threads, Some(10), "and those that answer, and that look who is idle");
     drop(silent);
     until(|| (server.ask::<Waiting>("waiting").waiting == Some(0)).then_some(()));
     exchange(&server.connect());
