@@ -71,7 +71,7 @@ pub enum Model {
     ///
     /// Unix only, and only on the one thread of its process: on Linux `run` is `Unsupported` beside
     /// others, elsewhere the caller sees to it. While it runs it waits for *every* child of the
-    /// process, and uses `SIGCHLD`, `SIGUSR1`, `SIGUSR2` and `SIGALRM`.
+    /// process, and uses `SIGCHLD`, `SIGUSR1`, `SIGUSR2`, `SIGALRM` and `SIGURG`.
     Process,
     /// A thread for each connection, which blocks.
     Thread,
