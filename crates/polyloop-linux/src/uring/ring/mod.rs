@@ -25,9 +25,11 @@ use rustix::event::PollFlags;
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags};
 
+mod alarm;
 mod buffers;
 mod flights;
 
+use self::alarm::Alarm;
 use self::buffers::Buffers;
 pub(super) use self::buffers::Input;
 pub(super) use self::flights::Flight;
@@ -74,20 +76,6 @@ pub(super) enum Completion {
     Woken { more: bool },
     /// There was nothing to cancel, or no way to.
     NotCancelled { token: Token },
-}
-
-/// A deadline that is as far away as this most likely moves further before it comes: to have every
-/// call wait for it would cost a timer of the kernel a call.
-const FAR: Duration = Duration::from_millis(100);
-
-/// What ends a wait at a deadline that was far away.
-struct Alarm {
-    /// When it does; never if it is not set.
-    rings: Tick,
-    /// Which of those that were set it is: one that was set for later is left to ring in vain.
-    number: u16,
-    /// For the kernel to read when it is handed over.
-    time: Box<Timespec>,
 }
 
 /// Output on its way, by number.
@@ -143,7 +131,7 @@ impl Ring {
             buffers,
             flights: Flights::default(),
             waiting: VecDeque::new(),
-            alarm: Alarm { rings: Tick::NEVER, number: 0, time: Box::default() },
+            alarm: Alarm::default(),
             outstanding: 0,
             calls: 0,
             enabled: false,
@@ -283,15 +271,11 @@ impl Ring {
     /// ends it, which rings no later.
     pub(super) fn timeout(&mut self, now: Tick, deadline: Tick) -> Option<Duration> {
         let left = deadline.since(now).min(LONGEST_WAIT);
-        if left < FAR {
+        if left < Alarm::FAR {
             return Some(left);
         }
-        if deadline < self.alarm.rings {
-            self.alarm.rings = now.after(left);
-            self.alarm.number = self.alarm.number.wrapping_add(1);
-            *self.alarm.time = left.into();
-            let entry = opcode::Timeout::new(&*self.alarm.time).build();
-            self.begin(entry, ALARM | u64::from(self.alarm.number));
+        if let Some((entry, number)) = self.alarm.set(now, left) {
+            self.begin(entry, ALARM | u64::from(number));
         }
         None
     }
@@ -424,9 +408,7 @@ impl Ring {
                 CANCEL => return Some(Completion::NotCancelled { token }),
                 ALARM => {
                     self.outstanding -= 1;
-                    if token.index() == usize::from(self.alarm.number) {
-                        self.alarm.rings = Tick::NEVER;
-                    }
+                    self.alarm.rang(token.index());
                 }
                 // The socket was closed whatever was said, or the send had come down already.
                 _ => {}
