@@ -47,3 +47,22 @@ impl Alarm {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_that_was_set_for_later_rings_in_vain() {
+        let (now, mut alarm) = (Tick::now(), Alarm::default());
+        let set = |alarm: &mut Alarm, seconds| {
+            alarm.set(now, Duration::from_secs(seconds)).map(|(_, number)| usize::from(number))
+        };
+        let later = set(&mut alarm, 20).expect("none rings before that");
+        let sooner = set(&mut alarm, 10).expect("the other rings after that");
+        alarm.rang(later);
+        assert_eq!(set(&mut alarm, 10), None);
+        alarm.rang(sooner);
+        assert!(set(&mut alarm, 20).is_some());
+    }
+}
