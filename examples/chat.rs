@@ -146,10 +146,14 @@ fn main() -> anyhow::Result<()> {
         ..Config::default()
     };
     let room = Arc::new(Room::default());
-    let server =
-        Server::builder().listen(Arguments::parse().listen).config(config).build(move |peer| {
-            Chatter { room: Arc::clone(&room), peer: peer.clone(), member: None, said: 0 }
-        })?;
+    let server = Server::builder().listen(Arguments::parse().listen).config(config).build(
+        move |accepted| Chatter {
+            room: Arc::clone(&room),
+            peer: accepted.peer().clone(),
+            member: None,
+            said: 0,
+        },
+    )?;
     println!("listening on {}", server.addresses()[0]);
     Ok(server.run()?)
 }

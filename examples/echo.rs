@@ -17,7 +17,7 @@ impl Protocol for Echo {
 fn main() -> anyhow::Result<()> {
     env_logger::init();
     let address = std::env::args().nth(1).unwrap_or("127.0.0.1:7000".into());
-    let server = Server::builder().listen(address).build(|_peer| Echo)?;
+    let server = Server::builder().listen(address).build(|_| Echo)?;
     println!("listening on {}", server.addresses()[0]);
     Ok(server.run()?)
 }

@@ -59,7 +59,7 @@ fn help() -> String {
 fn main() -> anyhow::Result<()> {
     env_logger::init();
     let Arguments { model, listen } = Arguments::parse();
-    let server = model.bind(listen, Config::default(), |_peer| Lines::default())?;
+    let server = model.bind(listen, Config::default(), |_| Lines::default())?;
     println!("listening on {} with {}", server.addresses()[0], model.summary());
     Ok(server.run()?)
 }

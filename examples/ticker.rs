@@ -45,7 +45,7 @@ fn main() -> anyhow::Result<()> {
         2,
         AcceptPolicy::LeastLoaded,
         MioBackend::new,
-        |_peer| Ticker::default(),
+        |_| Ticker::default(),
     )?;
     println!("listening on {}", server.addresses()[0]);
     let handle = server.handle();

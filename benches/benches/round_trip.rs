@@ -45,7 +45,7 @@ fn anywhere() -> Address {
 fn models(group: &mut BenchmarkGroup<'_, WallTime>) {
     // A server that forks would have to be alone in this process.
     for model in Model::here().filter(|model| !model.forks()) {
-        let server = model.bind(anywhere(), Config::default(), |_peer| Echo).expect("it listens");
+        let server = model.bind(anywhere(), Config::default(), |_| Echo).expect("it listens");
         let (address, handle) = (server.addresses()[0].clone(), server.handle());
         let serving = thread::spawn(move || server.run());
         measure(group, model.name(), &address);

@@ -3,11 +3,10 @@
 #![allow(unsafe_code)]
 
 use std::alloc::{alloc_zeroed, Layout};
-use std::hint::black_box;
 use std::io;
 use std::mem;
 use std::net::TcpListener;
-use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::os::fd::{AsRawFd, RawFd};
 use std::sync::atomic::{AtomicU16, Ordering};
 
 use crate::{publish_system_calls, CONNECTION_BUFFER, LOOP_BUFFER, REST};
@@ -17,14 +16,6 @@ use io_uring::types::{BufRingEntry, CancelBuilder, Fd, SubmitArgs, Timespec};
 use io_uring::{opcode, IoUring};
 use rustix::io::Errno;
 use slab::Slab;
-
-/// What this server understands besides.
-#[derive(Debug, clap::Args)]
-pub struct Peers {
-    /// Ask for the address of each peer, as a server has to that tells it
-    #[arg(long)]
-    peers: bool,
-}
 
 const ACCEPT: u64 = 1 << 32;
 const RECEIVE: u64 = 2 << 32;
@@ -67,7 +58,7 @@ struct Server {
 /// # Errors
 ///
 /// What `io_uring` says; what goes wrong with one connection ends that one only.
-pub fn serve(listener: TcpListener, Peers { peers }: Peers) -> io::Result<()> {
+pub fn serve(listener: TcpListener) -> io::Result<()> {
     let ring = IoUring::builder()
         .setup_single_issuer()
         .setup_defer_taskrun()
@@ -114,13 +105,6 @@ pub fn serve(listener: TcpListener, Peers { peers }: Peers) -> io::Result<()> {
                 SEND => server.sent(key, result),
                 ACCEPT => {
                     if result >= 0 {
-                        if peers {
-                            calls += 1;
-                            // SAFETY: the kernel has just opened it.
-                            let socket = unsafe { BorrowedFd::borrow_raw(result) };
-                            // One that has been reset already has none.
-                            let _ = black_box(rustix::net::getpeername(socket));
-                        }
                         server.open(result);
                     }
                     if !more(flags) {

@@ -237,7 +237,6 @@ peers! {
     bare_epoll_level: bare_epoll "--trigger" "level";
     bare_epoll_edge: bare_epoll "--trigger" "edge";
     bare_uring: bare_uring;
-    bare_uring_peers: bare_uring "--peers";
 }
 
 /// One client after another, which is all that it can do.

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 #[cfg(target_os = "linux")]
 fn main() -> ExitCode {
-    polyloop_benches::main_with(polyloop_benches::bare_uring::serve)
+    polyloop_benches::main(polyloop_benches::bare_uring::serve)
 }
 
 #[cfg(not(target_os = "linux"))]

@@ -46,7 +46,7 @@ fn allocated() -> usize {
 
 /// Bytes a connection that the server holds with so many idle ones.
 fn bytes_a_connection(model: Model, connections: u64) -> f64 {
-    let server = model.bind("127.0.0.1:0", Config::default(), |_peer| Echo).unwrap();
+    let server = model.bind("127.0.0.1:0", Config::default(), |_| Echo).unwrap();
     let (address, handle) = (server.addresses()[0].clone(), server.handle());
     let before = allocated();
     let serving = thread::spawn(move || server.run());

@@ -9,8 +9,8 @@ use std::time::Duration;
 use mio::{event, Registry};
 use polyloop::datagram::{DatagramSocket, Inbox, Outbox};
 use polyloop::{
-    AcceptPolicy, Address, Backend, BorrowedSource, Caps, Config, Events, Interest, Peer, Protocol,
-    ServerGroup, ServerHandle, Source, ToAddresses, Token, Trigger, Waker,
+    AcceptPolicy, Accepted, Address, Backend, BorrowedSource, Caps, Config, Events, Interest,
+    Protocol, ServerGroup, ServerHandle, Source, ToAddresses, Token, Trigger, Waker,
 };
 
 /// epoll, which this system does not have: there is never one of these.
@@ -85,7 +85,7 @@ impl<F> UringServer<F> {
     /// `Unsupported`, always.
     pub fn bind<P: Protocol>(_: impl ToAddresses, _: Config, _: F) -> io::Result<UringServer<F>>
     where
-        F: Fn(&Peer) -> P,
+        F: Fn(&Accepted<'_>) -> P,
     {
         check_uring().map(|()| unreachable!("there is none"))
     }
@@ -103,7 +103,7 @@ impl<F> UringServer<F> {
         _: F,
     ) -> io::Result<ServerGroup>
     where
-        F: Fn(&Peer) -> P + Send + Sync + 'static,
+        F: Fn(&Accepted<'_>) -> P + Send + Sync + 'static,
     {
         check_uring().map(|()| unreachable!("there is none"))
     }
@@ -127,7 +127,7 @@ impl<F> UringServer<F> {
     /// None.
     pub fn run<P: Protocol>(self) -> io::Result<()>
     where
-        F: Fn(&Peer) -> P,
+        F: Fn(&Accepted<'_>) -> P,
     {
         match self.0 {}
     }

@@ -22,7 +22,7 @@
 //! let server = Server::builder()
 //!     .listen("127.0.0.1:0")
 //!     .backend(EpollBackend::new(Trigger::Level)?)
-//!     .build(|_peer| Echo)?;
+//!     .build(|_| Echo)?;
 //! # server.handle().stop();
 //! server.run()
 //! # }

@@ -5,7 +5,7 @@ use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
 
 use polyloop::blocking::{Entrance, Service};
-use polyloop::{listen_all, Address, Config, Peer, Protocol};
+use polyloop::{listen_all, Accepted, Address, Config, Protocol};
 
 use crate::BoundServer;
 
@@ -46,7 +46,7 @@ impl<F> Blocking<F> {
 pub(crate) fn one_after_another<P, F>(service: &Service<F>, entrance: &Entrance)
 where
     P: Protocol,
-    F: Fn(&Peer) -> P,
+    F: Fn(&Accepted<'_>) -> P,
 {
     while let Some((stream, peer)) = service.accept(entrance) {
         // What a panic may leave in disorder belongs to the connection, and ends with it.

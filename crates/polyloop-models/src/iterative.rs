@@ -2,7 +2,7 @@
 
 use std::io;
 
-use polyloop::{Address, Config, Peer, Protocol};
+use polyloop::{Accepted, Address, Config, Protocol};
 
 use crate::blocking::{one_after_another, Blocking};
 use crate::BoundServer;
@@ -20,7 +20,7 @@ pub(crate) fn bind<P, F>(
 ) -> io::Result<BoundServer>
 where
     P: Protocol + 'static,
-    F: Fn(&Peer) -> P + Send + Sync + 'static,
+    F: Fn(&Accepted<'_>) -> P + Send + Sync + 'static,
 {
     let [_] = addresses else {
         let message = format!("iterative: waits at one address, not at {}", addresses.len());

@@ -16,7 +16,7 @@
 //!
 //! # fn main() -> std::io::Result<()> {
 //! for model in Model::here() {
-//!     let server = model.bind("127.0.0.1:0", Config::default(), |_peer| Echo)?;
+//!     let server = model.bind("127.0.0.1:0", Config::default(), |_| Echo)?;
 //! #   server.handle().stop();
 //!     server.run()?;
 //! }
@@ -46,7 +46,7 @@ use std::io;
 use std::str::FromStr;
 
 use polyloop::{
-    Address, Backend, Config, MioBackend, Peer, Protocol, Server, ServerGroup, ServerHandle,
+    Accepted, Address, Backend, Config, MioBackend, Protocol, Server, ServerGroup, ServerHandle,
     ToAddresses, Trigger,
 };
 use polyloop_linux::{EpollBackend, UringServer};
@@ -196,7 +196,7 @@ impl Model {
     ) -> io::Result<BoundServer>
     where
         P: Protocol + 'static,
-        F: Fn(&Peer) -> P + Send + Sync + 'static,
+        F: Fn(&Accepted<'_>) -> P + Send + Sync + 'static,
     {
         let options = options.into();
         options.check(self)?;
@@ -257,7 +257,7 @@ fn on_loop<B, P, F>(
 where
     B: Backend + Send + 'static,
     P: Protocol + 'static,
-    F: Fn(&Peer) -> P + Send + Sync + 'static,
+    F: Fn(&Accepted<'_>) -> P + Send + Sync + 'static,
 {
     let server =
         Server::builder().listen(addresses).config(config).backend(backend).build(factory)?;
@@ -275,7 +275,7 @@ fn on_loops<B, P, F>(
 where
     B: Backend + Send + 'static,
     P: Protocol + 'static,
-    F: Fn(&Peer) -> P + Send + Sync + 'static,
+    F: Fn(&Accepted<'_>) -> P + Send + Sync + 'static,
 {
     let config = options.config.clone();
     let loops = options.loops.get();
@@ -463,7 +463,7 @@ mod tests {
     #[test]
     fn an_attendant_that_nobody_would_call_is_refused() {
         for model in Model::here().filter(|model| !model.forks()) {
-            let server = model.bind("127.0.0.1:0", Config::default(), |_peer| Silent).unwrap();
+            let server = model.bind("127.0.0.1:0", Config::default(), |_| Silent).unwrap();
             let attendant = Attendant::of_stdin(|| std::ops::ControlFlow::Break(())).unwrap();
             let error = server.run_with(attendant).unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::InvalidInput, "{model}");
@@ -473,7 +473,7 @@ mod tests {
     #[test]
     fn a_model_that_this_system_has_can_be_bound_and_no_other() {
         for &model in Model::ALL {
-            let bound = model.bind("127.0.0.1:0", Config::default(), |_peer| Silent);
+            let bound = model.bind("127.0.0.1:0", Config::default(), |_| Silent);
             match model.check() {
                 Ok(()) => drop(bound.unwrap()),
                 Err(error) => {

@@ -4,7 +4,7 @@ use std::io;
 use std::num::NonZeroUsize;
 use std::thread;
 
-use polyloop::{Address, Config, Peer, Protocol};
+use polyloop::{Accepted, Address, Config, Protocol};
 
 use crate::blocking::{one_after_another, Blocking};
 use crate::BoundServer;
@@ -25,7 +25,7 @@ pub(crate) fn bind<P, F>(
 ) -> io::Result<BoundServer>
 where
     P: Protocol + 'static,
-    F: Fn(&Peer) -> P + Send + Sync + 'static,
+    F: Fn(&Accepted<'_>) -> P + Send + Sync + 'static,
 {
     // A thread too many would take somebody out of the backlog and not serve him.
     let limit = config.max_connections.and_then(NonZeroUsize::new);
@@ -42,7 +42,7 @@ where
 fn run<P, F>(blocking: &Blocking<F>, threads: NonZeroUsize) -> io::Result<()>
 where
     P: Protocol,
-    F: Fn(&Peer) -> P + Send + Sync,
+    F: Fn(&Accepted<'_>) -> P + Send + Sync,
 {
     let Blocking { service, entrances } = blocking;
     thread::scope(|scope| {

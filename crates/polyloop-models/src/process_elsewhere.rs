@@ -3,7 +3,7 @@
 use std::io;
 use std::ops::ControlFlow;
 
-use polyloop::{Address, Config, Peer, Protocol};
+use polyloop::{Accepted, Address, Config, Protocol};
 
 use crate::BoundServer;
 
@@ -29,7 +29,7 @@ pub(crate) fn check() -> io::Result<()> {
 pub(crate) fn bind<P, F>(_: &[Address], _: Config, _: F) -> io::Result<BoundServer>
 where
     P: Protocol + 'static,
-    F: Fn(&Peer) -> P + Send + Sync + 'static,
+    F: Fn(&Accepted<'_>) -> P + Send + Sync + 'static,
 {
     Err(unsupported())
 }

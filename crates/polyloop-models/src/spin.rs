@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use polyloop::driver::Control;
 use polyloop::{
-    Address, Backend, Caps, Config, Counts, Events, Interest, Peer, Protocol, Readiness,
+    Accepted, Address, Backend, Caps, Config, Counts, Events, Interest, Protocol, Readiness,
     ServerHandle, Source, Table, Token, Trigger, Waker,
 };
 
@@ -26,7 +26,7 @@ pub(crate) fn bind<P, F>(
 ) -> io::Result<BoundServer>
 where
     P: Protocol + 'static,
-    F: Fn(&Peer) -> P + Send + Sync + 'static,
+    F: Fn(&Accepted<'_>) -> P + Send + Sync + 'static,
 {
     on_loop(Everything::default(), addresses, config, factory).map(asking)
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::thread;
 
 use polyloop::blocking::{Entrance, Service, MOST_THREADS};
-use polyloop::{Address, Config, Peer, Protocol};
+use polyloop::{Accepted, Address, Config, Protocol};
 
 use crate::blocking::Blocking;
 use crate::BoundServer;
@@ -22,7 +22,7 @@ pub(crate) fn bind<P, F>(
 ) -> io::Result<BoundServer>
 where
     P: Protocol + 'static,
-    F: Fn(&Peer) -> P + Send + Sync + 'static,
+    F: Fn(&Accepted<'_>) -> P + Send + Sync + 'static,
 {
     Ok(Blocking::bind(addresses, config, factory)?.served_by(|blocking| run(&blocking)))
 }
@@ -30,7 +30,7 @@ where
 fn run<P, F>(blocking: &Blocking<F>) -> io::Result<()>
 where
     P: Protocol,
-    F: Fn(&Peer) -> P + Send + Sync + 'static,
+    F: Fn(&Accepted<'_>) -> P + Send + Sync + 'static,
 {
     let Blocking { service, entrances } = blocking;
     thread::scope(|scope| {
@@ -52,7 +52,7 @@ where
 fn accept<P, F>(service: &Arc<Service<F>>, entrance: &Entrance)
 where
     P: Protocol,
-    F: Fn(&Peer) -> P + Send + Sync + 'static,
+    F: Fn(&Accepted<'_>) -> P + Send + Sync + 'static,
 {
     while let Some((stream, peer)) = service.accept(entrance) {
         if service.threads() > MOST_THREADS {

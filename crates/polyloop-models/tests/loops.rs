@@ -90,7 +90,7 @@ fn serve<P: Protocol + 'static>(
     options: Options,
     make: impl Fn() -> P + Send + Sync + 'static,
 ) -> Served {
-    let server = model.bind("127.0.0.1:0", options, move |_peer| make()).unwrap();
+    let server = model.bind("127.0.0.1:0", options, move |_| make()).unwrap();
     let (address, handle) = (server.addresses()[0].clone(), server.handle());
     Served { address, handle, running: thread::spawn(move || server.run().unwrap()) }
 }
@@ -165,7 +165,7 @@ fn loops_on_one_port_serve_all_together(model: Model) {
 #[cfg(not(target_os = "linux"))]
 fn loops_on_one_port_are_refused(model: Model) {
     let options = options(2, AcceptPolicy::ReusePort);
-    let error = model.bind("127.0.0.1:0", options, |_peer| Echo).unwrap_err();
+    let error = model.bind("127.0.0.1:0", options, |_| Echo).unwrap_err();
     assert_eq!(error.kind(), std::io::ErrorKind::Unsupported);
 }
 
@@ -405,6 +405,6 @@ fn a_connection_that_arrives_after_the_stop_is_not_opened(model: Model) {
 
 #[test]
 fn a_model_with_one_loop_counts_as_one() {
-    let server = Model::Poll.bind("127.0.0.1:0", Config::default(), |_peer| Echo).unwrap();
+    let server = Model::Poll.bind("127.0.0.1:0", Config::default(), |_| Echo).unwrap();
     assert_eq!(server.handle().loops().len(), 1);
 }

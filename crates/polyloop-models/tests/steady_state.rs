@@ -10,7 +10,7 @@ use std::net::TcpStream;
 use std::thread;
 use std::time::Duration;
 
-use polyloop::{Config, Connection, Peer, Protocol};
+use polyloop::{Accepted, Config, Connection, Protocol};
 use polyloop_models::{Model, Options};
 use stats_alloc::{Region, StatsAlloc, INSTRUMENTED_SYSTEM};
 
@@ -42,7 +42,7 @@ impl Protocol for Wasteful {
 }
 
 /// Allocations of the whole process while `ROUNDS` messages go around on each connection.
-fn allocations<P: Protocol + 'static>(model: Model, protocol: fn(&Peer) -> P) -> usize {
+fn allocations<P: Protocol + 'static>(model: Model, protocol: fn(&Accepted<'_>) -> P) -> usize {
     let server = model.bind("127.0.0.1:0", Config::default(), protocol).unwrap();
     let (address, handle) = (server.addresses()[0].clone(), server.handle());
     let serving = thread::spawn(move || server.run());
@@ -86,14 +86,14 @@ fn an_echo_connection_allocates_nothing() {
     // that of the other models that block.
     let models = || Model::here().filter(|model| !model.forks());
     for model in models() {
-        let allocations = allocations(model, |_peer| Echo);
+        let allocations = allocations(model, |_| Echo);
         // A driver by completions makes a buffer when more sends are in flight than ever before,
         // which may be after the warm-up.
         let buffers = if model == Model::Uring { CONNECTIONS } else { 0 };
         assert!(allocations <= buffers, "{model}, {ROUNDS} rounds: {allocations}");
     }
     for model in models() {
-        let seen = allocations(model, |_peer| Wasteful);
+        let seen = allocations(model, |_| Wasteful);
         assert!(seen >= ROUNDS, "{model} hides what its protocol allocates: {seen} seen");
     }
 }

@@ -24,7 +24,7 @@
 //! let server = Server::builder()
 //!     .listen("127.0.0.1:0")
 //!     .backend(PollBackend::new()?)
-//!     .build(|_peer| Echo)?;
+//!     .build(|_| Echo)?;
 //! # server.handle().stop();
 //! server.run()
 //! # }

@@ -91,16 +91,41 @@ impl Connection<'_> {
         self.0.timers.cancel(timer)
     }
 
-    /// Who is at the other end.
+    /// Who is at the other end. The model `uring` asks the kernel, with the first call for a
+    /// connection; all others know.
     #[must_use]
     pub fn peer(&self) -> &Peer {
-        self.0.peer
+        (self.0.peer)()
     }
 
     /// Makes a handle, with which other connections and other threads reach this one.
     #[must_use]
     pub fn handle(&self) -> Handle {
         (self.0.handle)()
+    }
+}
+
+/// A connection that was accepted and has no [`Protocol`](crate::Protocol) yet: what a server's
+/// factory is given to make one.
+pub struct Accepted<'a>(&'a dyn Fn() -> &'a Peer);
+
+impl<'a> Accepted<'a> {
+    /// A connection of which `peer` tells who is at the other end.
+    #[must_use]
+    pub fn new(peer: &'a dyn Fn() -> &'a Peer) -> Accepted<'a> {
+        Accepted(peer)
+    }
+
+    /// Who is at the other end. See [`Connection::peer`].
+    #[must_use]
+    pub fn peer(&self) -> &Peer {
+        (self.0)()
+    }
+}
+
+impl fmt::Debug for Accepted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Accepted").field("peer", self.peer()).finish()
     }
 }
 

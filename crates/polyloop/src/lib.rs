@@ -13,7 +13,7 @@
 //! }
 //!
 //! # fn main() -> std::io::Result<()> {
-//! let server = Server::builder().listen("127.0.0.1:0").build(|_peer| Echo)?;
+//! let server = Server::builder().listen("127.0.0.1:0").build(|_| Echo)?;
 //! # server.handle().stop();
 //! server.run()
 //! # }
@@ -69,7 +69,7 @@ pub use address::{Address, Peer, ToAddresses};
 pub use backend::{Backend, Caps, Event, Events, Trigger, Waker, LONGEST_WAIT};
 pub use clock::Tick;
 pub use config::Config;
-pub use connection::Connection;
+pub use connection::{Accepted, Connection};
 pub use context::Context;
 pub use counters::{Counter, Counters, Counts};
 pub use datagram::{DatagramProtocol, DatagramServer, Reply};

@@ -83,6 +83,7 @@ impl<P: Protocol> Peer<P> {
         let address = "127.0.0.1:1".parse::<std::net::SocketAddr>().unwrap().into();
         let mut output = Vec::new();
         let (room, heard) = (&mut self.room, &mut self.heard);
+        let peer = || &address;
         let mut environment = Environment {
             machine: &mut self.machine,
             config: &self.config,
@@ -90,7 +91,7 @@ impl<P: Protocol> Peer<P> {
             output: &mut output,
             timers: &mut self.timers,
             token: Token::new(0, 0),
-            peer: &address,
+            peer: &peer,
             handle: &|| unreachable!("the protocols here make no handles"),
         }
         .into();

@@ -103,11 +103,11 @@ impl Builtin {
     ) -> io::Result<BoundServer> {
         // A server of its own for each, so that serving a request chooses nothing.
         match self {
-            Builtin::Echo => model.bind(addresses, options, |_peer| Echo),
-            Builtin::Line => model.bind(addresses, options, |_peer| Line::default()),
-            Builtin::Frames => model.bind(addresses, options, |_peer| Frames),
-            Builtin::Http => model.bind(addresses, options, |_peer| Http::default()),
-            Builtin::Work => model.bind(addresses, options, move |_peer| Work::new(cost)),
+            Builtin::Echo => model.bind(addresses, options, |_| Echo),
+            Builtin::Line => model.bind(addresses, options, |_| Line::default()),
+            Builtin::Frames => model.bind(addresses, options, |_| Frames),
+            Builtin::Http => model.bind(addresses, options, |_| Http::default()),
+            Builtin::Work => model.bind(addresses, options, move |_| Work::new(cost)),
         }
     }
 }

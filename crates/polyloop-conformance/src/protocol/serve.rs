@@ -78,10 +78,10 @@ impl Scene {
             return Bound { address, handle: server.handle(), server, log, lively };
         }
         let companion_to_come = Once::new(lively);
-        let server = self.model.bind(&any, self.options(config), move |peer| {
+        let server = self.model.bind(&any, self.options(config), move |accepted| {
             // The companion connects before anybody else knows the port.
             let protocol = (!companion_to_come.take()).then(&make);
-            Watched::new(protocol, peer.ip().expect("TCP"), &witness)
+            Watched::new(protocol, accepted.peer().ip().expect("TCP"), &witness)
         });
         let server = server.expect("a port is free");
         if forked::is_here() {

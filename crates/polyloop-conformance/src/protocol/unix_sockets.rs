@@ -73,7 +73,7 @@ impl Served {
 }
 
 fn bind(scene: &Scene, address: &Address) -> BoundServer {
-    let server = scene.model.bind(address, scene.options(Config::default()), |_peer| Echo);
+    let server = scene.model.bind(address, scene.options(Config::default()), |_| Echo);
     server.expect("the path is free")
 }
 

@@ -5,18 +5,21 @@ use std::net::TcpStream;
 use std::os::fd::{AsFd, OwnedFd};
 
 use polyloop::driver::{Seat, Starvation};
-use polyloop::{concerns_one_connection, Address, Listener, Peer, Protocol, Tick, TimerId, Token};
+use polyloop::{
+    concerns_one_connection, Accepted, Address, Listener, Peer, Protocol, Tick, TimerId, Token,
+};
 use rustix::io::Errno;
 
 use super::driver::Driver;
 use super::ring::Ring;
+use super::socket::Socket;
 
 /// Listening sockets, and what came from them too early.
 pub(super) struct Listeners {
     listeners: Vec<Listening>,
     /// Accepted when the last place was taken: each of several listeners may accept one more than
     /// there is room for.
-    early: VecDeque<(TcpStream, Peer)>,
+    early: VecDeque<Socket>,
     /// Until then nobody accepts, for want of something.
     pub(super) resting: Option<TimerId>,
     starvation: Starvation,
@@ -87,7 +90,7 @@ impl Listeners {
     }
 }
 
-impl<P: Protocol, F: Fn(&Peer) -> P> Driver<F, P> {
+impl<P: Protocol, F: Fn(&Accepted<'_>) -> P> Driver<F, P> {
     /// Lets in who waits, as far as there is room, and has the kernel accept.
     ///
     /// Within a limit of connections one at a time: a kernel that accepts again and again knows
@@ -96,8 +99,8 @@ impl<P: Protocol, F: Fn(&Peer) -> P> Driver<F, P> {
         self.listeners.wanted = false;
         let limit = self.config.max_connections;
         while !self.listeners.early.is_empty() && self.reserve() {
-            let Some((stream, peer)) = self.listeners.early.pop_front() else { break };
-            self.take_in(stream, peer);
+            let Some(socket) = self.listeners.early.pop_front() else { break };
+            self.take_in(socket);
         }
         if self.listeners.stopped || self.listeners.resting.is_some() {
             return;
@@ -129,11 +132,14 @@ impl<P: Protocol, F: Fn(&Peer) -> P> Driver<F, P> {
     }
 
     /// Opens a connection that was accepted and has a place, here or on the loop whose turn it is.
-    fn take_in(&mut self, stream: TcpStream, peer: Peer) {
-        let Some(seat) = &mut self.listeners.seat else { return self.open(stream, peer) };
-        if let Some((stream, peer)) = seat.hand_out(mio::net::TcpStream::from_std(stream), peer) {
-            self.open(stream.into(), peer);
+    fn take_in(&mut self, socket: Socket) {
+        if let Some(seat) = &mut self.listeners.seat {
+            if let Some(other) = seat.next_loop() {
+                let (stream, peer) = socket.into_parts(&self.counters);
+                return seat.hand_to(other, mio::net::TcpStream::from_std(stream), peer);
+            }
         }
+        self.open(socket);
     }
 
     #[cold]
@@ -149,21 +155,14 @@ impl<P: Protocol, F: Fn(&Peer) -> P> Driver<F, P> {
         match socket {
             Ok(socket) => {
                 let stream = TcpStream::from(socket);
-                let peer = match listening.listener.address() {
-                    Address::Unix(_) => Peer::UNIX,
-                    Address::Ip(_) => {
-                        // A kernel that accepts again and again has nowhere to write it.
-                        self.counters.other_calls.add(1);
-                        match stream.peer_addr() {
-                            Ok(peer) => peer.into(),
-                            Err(_) => return, // it has been reset already
-                        }
-                    }
+                let socket = match listening.listener.address() {
+                    Address::Unix(_) => Socket::with_peer(stream, Peer::UNIX),
+                    Address::Ip(_) => Socket::new(stream),
                 };
                 if self.reserve() {
-                    self.take_in(stream, peer);
+                    self.take_in(socket);
                 } else {
-                    self.listeners.early.push_back((stream, peer));
+                    self.listeners.early.push_back(socket);
                 }
             }
             // The kernel stops for no reason.

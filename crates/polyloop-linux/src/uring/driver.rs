@@ -2,18 +2,20 @@
 
 use std::io;
 use std::mem;
-use std::net::TcpStream;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
 
 use polyloop::driver::{Ended, Environment, Machine, Mailbox, Message, Remotes, Stopwatch};
-use polyloop::{Closed, Config, Counters, Peer, Protocol, Tick, TimerId, Timers, Token, TokenMap};
+use polyloop::{
+    Accepted, Closed, Config, Counters, Protocol, Tick, TimerId, Timers, Token, TokenMap,
+};
 use rustix::io::Errno;
 
 use super::accept::Listeners;
 use super::link::{Driven, Link, Receive, Shared};
 use super::ring::{Completion, Flight, Input, MAX_INDEX};
+use super::socket::Socket;
 use super::Opened;
 use crate::wake::WakeUp;
 
@@ -87,7 +89,7 @@ impl<F, P> Driver<F, P> {
     }
 }
 
-impl<P: Protocol, F: Fn(&Peer) -> P> Driver<F, P> {
+impl<P: Protocol, F: Fn(&Accepted<'_>) -> P> Driver<F, P> {
     pub(super) fn run(mut self) -> io::Result<()> {
         let ran = self.turns();
         if ran.is_err() {
@@ -215,7 +217,7 @@ impl<P: Protocol, F: Fn(&Peer) -> P> Driver<F, P> {
             output,
             timers,
             token,
-            peer: &link.peer,
+            peer: &|| link.socket.peer(&self.counters),
             handle: &|| self.remotes.handle(token),
         };
         let bytes = ring.bytes(&input);
@@ -226,7 +228,7 @@ impl<P: Protocol, F: Fn(&Peer) -> P> Driver<F, P> {
         ring.give_back(input);
         if !output.is_empty() {
             link.machine.flies(output.len(), *now);
-            link.flight = Some(ring.send(link.stream.as_fd(), token, output));
+            link.flight = Some(ring.send(link.socket.stream.as_fd(), token, output));
         }
     }
 
@@ -316,14 +318,14 @@ impl<P: Protocol, F: Fn(&Peer) -> P> Driver<F, P> {
         }
     }
 
-    pub(super) fn open(&mut self, stream: TcpStream, peer: Peer) {
+    pub(super) fn open(&mut self, socket: Socket) {
         let token = self.free.pop().unwrap_or_else(|| Token::new(self.entries.len(), 0));
         if token.index() > MAX_INDEX {
             return self.listeners.release(); // more connections than any system has descriptors
         }
-        log::debug!("{token}: opened by {peer}");
-        let protocol = (self.factory)(&peer);
-        let link = Link::new(stream, peer, protocol, self.shared.now);
+        log::debug!("{token}: opened by {}", socket.peer(&self.counters));
+        let protocol = (self.factory)(&Accepted::new(&|| socket.peer(&self.counters)));
+        let link = Link::new(socket, protocol, self.shared.now);
         self.entries.insert(token, Entry::Open(link));
         self.open += 1;
         self.counters.opened.add(1);
@@ -354,7 +356,7 @@ impl<P: Protocol, F: Fn(&Peer) -> P> Driver<F, P> {
             operations += 1;
             self.shared.ring.cancel_send(flight);
         }
-        self.shared.ring.close(link.stream.into());
+        self.shared.ring.close(link.socket.stream.into());
         self.counters.closed.add(1);
         self.counters.batched.add(1);
         if operations == 0 {
@@ -432,7 +434,7 @@ impl<P: Protocol, F: Fn(&Peer) -> P> Driver<F, P> {
             }),
             // On its way when everything was closed.
             Message::Adopt(..) if self.stopped => self.listeners.release(),
-            Message::Adopt(stream, peer) => self.open(stream.into(), peer),
+            Message::Adopt(stream, peer) => self.open(Socket::with_peer(stream.into(), peer)),
             Message::Room => self.listeners.wanted = true,
             Message::Drain => self.drain(),
             Message::Stop => self.close_all(Closed::Stopped),

@@ -1,19 +1,19 @@
 //! One connection, driven by what the kernel has done for it.
 
-use std::net::{Shutdown, TcpStream};
+use std::net::Shutdown;
 use std::os::fd::AsFd;
 
 use polyloop::driver::{Ended, Environment, Machine, Step, Watchdog};
-use polyloop::{Closed, Config, Connection, Counters, Handle, Peer, Protocol, Tick, Timers, Token};
+use polyloop::{Closed, Config, Connection, Counters, Handle, Protocol, Tick, Timers, Token};
 use rustix::io::Errno;
 
 use super::ring::{Flight, FlightNumber, Input, Ring};
+use super::socket::Socket;
 
 /// A connection: its socket, its protocol, the machine between the two, and what the kernel is
 /// doing for it.
 pub(super) struct Link<P> {
-    pub(super) stream: TcpStream,
-    pub(super) peer: Peer,
+    pub(super) socket: Socket,
     pub(super) machine: Machine,
     pub(super) protocol: P,
     pub(super) watchdog: Watchdog,
@@ -74,10 +74,9 @@ pub(super) struct Driven<'a, P> {
 }
 
 impl<P> Link<P> {
-    pub(super) fn new(stream: TcpStream, peer: Peer, protocol: P, now: Tick) -> Link<P> {
+    pub(super) fn new(socket: Socket, protocol: P, now: Tick) -> Link<P> {
         Link {
-            stream,
-            peer,
+            socket,
             machine: Machine::new(now),
             protocol,
             watchdog: Watchdog::new(),
@@ -97,7 +96,7 @@ impl<P: Protocol> Driven<'_, P> {
         tell: impl FnOnce(&mut Connection<'_>, &mut P, &Ring) -> T,
     ) -> T {
         let Shared { ring, timers, output, now, .. } = &mut *self.shared;
-        let Link { machine, protocol, peer, .. } = &mut *self.link;
+        let Link { machine, protocol, socket, .. } = &mut *self.link;
         let environment = Environment {
             machine,
             config: self.config,
@@ -105,7 +104,7 @@ impl<P: Protocol> Driven<'_, P> {
             output,
             timers,
             token: self.token,
-            peer,
+            peer: &|| socket.peer(self.counters),
             handle: self.handle,
         };
         tell(&mut environment.into(), protocol, ring)
@@ -223,7 +222,7 @@ impl<P: Protocol> Driven<'_, P> {
             self.release(flight);
             return self.settle();
         }
-        self.link.flight = Some(self.shared.ring.send_on(self.link.stream.as_fd(), flight));
+        self.link.flight = Some(self.shared.ring.send_on(self.link.socket.stream.as_fd(), flight));
         self.link.machine.stalls(self.shared.now);
         self.settle()
     }
@@ -236,7 +235,7 @@ impl<P: Protocol> Driven<'_, P> {
     /// Sends what waits, and asks the kernel for what the machine now wants.
     pub(super) fn settle(&mut self) -> Ended {
         let Shared { ring, timers, output, now, .. } = &mut *self.shared;
-        let Link { machine, protocol, peer, stream, flight, .. } = &mut *self.link;
+        let Link { machine, protocol, socket, flight, .. } = &mut *self.link;
         let environment = Environment {
             machine,
             config: self.config,
@@ -244,11 +243,11 @@ impl<P: Protocol> Driven<'_, P> {
             output,
             timers,
             token: self.token,
-            peer,
+            peer: &|| socket.peer(self.counters),
             handle: self.handle,
         };
         let launch = |bytes: &mut Vec<u8>| {
-            *flight = Some(ring.send(stream.as_fd(), self.token, bytes));
+            *flight = Some(ring.send(socket.stream.as_fd(), self.token, bytes));
         };
         match Machine::settle_in_flight(&mut environment.into(), protocol, launch) {
             Step::Wait => {}
@@ -256,7 +255,7 @@ impl<P: Protocol> Driven<'_, P> {
             Step::HalfClose => {
                 self.counters.other_calls.add(1);
                 // An error is that of a connection that is gone, which the receive tells.
-                let _ = self.link.stream.shutdown(Shutdown::Write);
+                let _ = self.link.socket.stream.shutdown(Shutdown::Write);
                 return self.settle();
             }
             Step::Close(reason) => return Err(reason),
@@ -283,11 +282,11 @@ impl<P: Protocol> Driven<'_, P> {
             // What was received before comes first.
             _ if wanted && self.link.unwanted.is_some() => self.repost(),
             Receive::Not if wanted && parting => {
-                self.shared.ring.receive_at_once(self.link.stream.as_fd(), self.token);
+                self.shared.ring.receive_at_once(self.link.socket.stream.as_fd(), self.token);
                 self.link.receive = Receive::Once;
             }
             Receive::Not if wanted => {
-                self.shared.ring.receive(self.link.stream.as_fd(), self.token);
+                self.shared.ring.receive(self.link.socket.stream.as_fd(), self.token);
                 self.link.receive = Receive::Armed;
             }
             Receive::Armed if !wanted || parting => {

@@ -20,6 +20,7 @@ mod driver;
 mod link;
 #[allow(unsafe_code)]
 mod ring;
+mod socket;
 #[cfg(test)]
 mod tests;
 
@@ -31,8 +32,8 @@ use std::sync::Arc;
 
 use polyloop::driver::{Mailbox, Message, Place, Remotes};
 use polyloop::{
-    listen_all, AcceptPolicy, Address, Config, Listener, Peer, Protocol, ServerGroup, ServerHandle,
-    ToAddresses,
+    listen_all, AcceptPolicy, Accepted, Address, Config, Listener, Protocol, ServerGroup,
+    ServerHandle, ToAddresses,
 };
 use rustix::io::Errno;
 
@@ -62,7 +63,7 @@ use crate::wake::WakeUp;
 /// }
 ///
 /// # fn main() -> std::io::Result<()> {
-/// UringServer::bind("127.0.0.1:7000", Config::default(), |_peer| Echo)?.run()
+/// UringServer::bind("127.0.0.1:7000", Config::default(), |_| Echo)?.run()
 /// # }
 /// ```
 ///
@@ -110,7 +111,7 @@ impl<F> UringServer<F> {
         factory: F,
     ) -> io::Result<UringServer<F>>
     where
-        F: Fn(&Peer) -> P,
+        F: Fn(&Accepted<'_>) -> P,
     {
         let addresses = addresses.to_addresses()?;
         config.check()?;
@@ -137,7 +138,7 @@ impl<F> UringServer<F> {
         factory: F,
     ) -> io::Result<ServerGroup>
     where
-        F: Fn(&Peer) -> P + Send + Sync + 'static,
+        F: Fn(&Accepted<'_>) -> P + Send + Sync + 'static,
     {
         let addresses = addresses.to_addresses()?;
         config.check()?;
@@ -147,7 +148,7 @@ impl<F> UringServer<F> {
             let Place { opened, remotes, listeners, seat } = place;
             let listeners = Listeners::new(listeners, Some(seat));
             let (config, factory) = (config.clone(), Arc::clone(&factory));
-            let make = move |peer: &Peer| factory(peer);
+            let make = move |accepted: &Accepted<'_>| factory(accepted);
             Ok(Box::new(move || Driver::new(opened, remotes, listeners, config, make).run()))
         })
     }
@@ -175,7 +176,7 @@ impl<F> UringServer<F> {
     /// If a protocol does: see [`Protocol`].
     pub fn run<P: Protocol>(self) -> io::Result<()>
     where
-        F: Fn(&Peer) -> P,
+        F: Fn(&Accepted<'_>) -> P,
     {
         let UringServer { opened, remotes, listeners, config, factory, .. } = self;
         Driver::new(opened, remotes, Listeners::new(listeners, None), config, factory).run()

@@ -8,7 +8,7 @@ use std::os::unix::net::UnixStream;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use polyloop::{Address, Config, Connection, Peer, Protocol, ServerHandle, Tick, Token};
+use polyloop::{Accepted, Address, Config, Connection, Protocol, ServerHandle, Tick, Token};
 use rustix::io::Errno;
 
 use super::ring::{Completion, Ring};
@@ -220,7 +220,7 @@ struct Running {
 
 fn serve(addresses: usize, config: Config) -> Running {
     let address: Address = "127.0.0.1:0".parse().expect("an address");
-    let server = UringServer::bind(&vec![address; addresses][..], config, |_: &Peer| Echo);
+    let server = UringServer::bind(&vec![address; addresses][..], config, |_: &Accepted<'_>| Echo);
     let server = server.expect("it listens");
     let addresses = server.addresses().iter().map(|address| match address {
         Address::Ip(address) => *address,

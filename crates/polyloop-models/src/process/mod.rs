@@ -20,8 +20,8 @@ use nix::unistd::Pid;
 use polyloop::blocking::Service;
 use polyloop::driver::{Control, Starvation};
 use polyloop::{
-    concerns_one_connection, listen_all, Address, Config, Counts, Listener, Peer, Protocol,
-    ServerHandle, Tick,
+    concerns_one_connection, listen_all, Accepted, Address, Config, Counts, Listener, Peer,
+    Protocol, ServerHandle, Tick,
 };
 
 use crate::fork::{self, OnlyThread, Signals};
@@ -49,7 +49,7 @@ pub(crate) fn bind<P, F>(
 ) -> io::Result<BoundServer>
 where
     P: Protocol + 'static,
-    F: Fn(&Peer) -> P + Send + Sync + 'static,
+    F: Fn(&Accepted<'_>) -> P + Send + Sync + 'static,
 {
     let listeners = listen_all(addresses, config.backlog)?;
     for listener in &listeners {
@@ -191,7 +191,7 @@ struct Server<F> {
     shared: Arc<Shared>,
 }
 
-impl<P: Protocol, F: Fn(&Peer) -> P> Server<F> {
+impl<P: Protocol, F: Fn(&Accepted<'_>) -> P> Server<F> {
     fn run(mut self, mut attendant: Option<Attendant>) -> io::Result<()> {
         let mut only_thread = OnlyThread::check()?;
         // What a thread knows of itself is made when it first asks: here, and not in each child.

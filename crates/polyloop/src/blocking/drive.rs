@@ -291,7 +291,7 @@ impl<P: Protocol> Driven<'_, P> {
             output: &mut self.output,
             timers: &mut self.timers,
             token: TOKEN,
-            peer: self.peer,
+            peer: &|| self.peer,
             handle: self.handle,
         };
         tell(&mut environment.into(), self.protocol)

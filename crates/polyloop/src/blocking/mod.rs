@@ -21,8 +21,8 @@ use slab::Slab;
 use crate::handle::Control;
 use crate::starvation::Starvation;
 use crate::{
-    concerns_one_connection, Closed, Config, Counter, Counters, Counts, Listener, Peer, Protocol,
-    ServerHandle, Tick,
+    concerns_one_connection, Accepted, Closed, Config, Counter, Counters, Counts, Listener, Peer,
+    Protocol, ServerHandle, Tick,
 };
 
 use drive::Buffers;
@@ -350,7 +350,7 @@ impl<F> Service<F> {
     }
 }
 
-impl<P: Protocol, F: Fn(&Peer) -> P> Service<F> {
+impl<P: Protocol, F: Fn(&Accepted<'_>) -> P> Service<F> {
     /// Serves a connection that [`accept`](Service::accept) returned, on the calling thread, until
     /// it ends.
     pub fn serve(&self, stream: TcpStream, peer: &Peer) -> Closed {
@@ -390,7 +390,7 @@ impl<P: Protocol, F: Fn(&Peer) -> P> Service<F> {
         take(Interrupt { member: Arc::clone(&member), idle: self.shared.config.idle });
         member.counters.opened.add(1);
         log::debug!("{peer}: opened");
-        let mut protocol = (self.factory)(peer);
+        let mut protocol = (self.factory)(&Accepted::new(&|| peer));
         let reason = drive::drive(&self.shared, &member, peer, &mut protocol, &mut leave.buffers);
         log::debug!("{peer}: closed, {reason}");
         protocol.closed(reason);

@@ -33,7 +33,7 @@ fn slow_readers_start_no_more_threads_than_a_process_has_room_for() {
     // More than the kernel takes of it.
     const MUCH: usize = 12 << 20;
     let (sender, news) = mpsc::channel();
-    let mut service = Service::new(Config::default(), move |_: &Peer| Told(sender.clone()));
+    let mut service = Service::new(Config::default(), move |_: &Accepted<'_>| Told(sender.clone()));
     // For one connection and who writes to it, or for two connections.
     Arc::get_mut(&mut service.shared).unwrap().most_threads = 2;
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -74,7 +74,7 @@ fn slow_readers_start_no_more_threads_than_a_process_has_room_for() {
 fn a_connection_that_nobody_can_serve_leaves_its_place_to_another() {
     let config = Config { max_connections: Some(1), ..Config::default() };
     let (sender, _news) = mpsc::channel();
-    let service = Service::new(config, move |_: &Peer| Told(sender.clone()));
+    let service = Service::new(config, move |_: &Accepted<'_>| Told(sender.clone()));
     let listener = listen(&"127.0.0.1:0".parse().unwrap(), 8).unwrap();
     let entrance = service.entrance(listener).unwrap();
     let accept = || {
@@ -132,7 +132,7 @@ fn who_is_busy_or_has_input_or_has_just_moved_is_not_idle() {
 #[test]
 fn the_watch_ends_with_its_server() {
     let (sender, news) = mpsc::channel();
-    let service = Service::new(Config::default(), move |_: &Peer| Told(sender.clone()));
+    let service = Service::new(Config::default(), move |_: &Accepted<'_>| Told(sender.clone()));
     let listener = listen(&"127.0.0.1:0".parse().unwrap(), 8).unwrap();
     let entrance = service.entrance(listener).unwrap();
     let client = TcpStream::connect(entrance.address()).unwrap();

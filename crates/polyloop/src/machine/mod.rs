@@ -83,8 +83,8 @@ pub struct Environment<'a> {
     pub timers: &'a mut Timers,
     /// The connection's name with this driver.
     pub token: Token,
-    /// The peer's address.
-    pub peer: &'a Peer,
+    /// Says who the peer is.
+    pub peer: &'a dyn Fn() -> &'a Peer,
     /// Makes a handle of the connection.
     pub handle: &'a dyn Fn() -> Handle,
 }

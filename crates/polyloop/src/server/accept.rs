@@ -10,8 +10,8 @@ use super::group::Seat;
 use crate::listen::BoundPath;
 use crate::starvation::Starvation;
 use crate::{
-    concerns_one_connection, Backend, Context, Interest, Listener as Listening, Peer, Protocol,
-    Token,
+    concerns_one_connection, Accepted, Backend, Context, Interest, Listener as Listening, Peer,
+    Protocol, Token,
 };
 
 /// A listening socket.
@@ -37,7 +37,7 @@ impl Listener {
     }
 }
 
-impl<P: Protocol, F: Fn(&Peer) -> P> Connections<F, P> {
+impl<P: Protocol, F: Fn(&Accepted<'_>) -> P> Connections<F, P> {
     pub(super) fn add_listener<B: Backend>(
         &mut self,
         context: &mut Context<B>,
@@ -88,14 +88,15 @@ impl<P: Protocol, F: Fn(&Peer) -> P> Connections<F, P> {
     fn take_in<B: Backend>(
         &mut self,
         context: &mut Context<B>,
-        stream: TcpStream,
+        mut stream: TcpStream,
         peer: Peer,
     ) -> io::Result<()> {
-        let ours = match &mut self.shared.seat {
-            Some(seat) => seat.hand_out(stream, peer),
-            None => Some((stream, peer)),
-        };
-        let Some((mut stream, peer)) = ours else { return Ok(()) };
+        if let Some(seat) = &mut self.shared.seat {
+            if let Some(other) = seat.next_loop() {
+                seat.hand_to(other, stream, peer);
+                return Ok(());
+            }
+        }
         match context.register(&mut stream, Interest::READABLE) {
             Ok(token) => {
                 self.open(context, token, stream, peer);

@@ -13,7 +13,8 @@ use crate::machine::{Ended, Environment, Machine};
 use crate::starvation::Starvation;
 use crate::watchdog::Watchdog;
 use crate::{
-    Backend, Closed, Config, Context, Handler, Peer, Protocol, Readiness, TimerId, Token, TokenMap,
+    Accepted, Backend, Closed, Config, Context, Handler, Peer, Protocol, Readiness, TimerId, Token,
+    TokenMap,
 };
 
 /// What one read takes at most.
@@ -88,7 +89,7 @@ impl<F, P> Connections<F, P> {
     }
 }
 
-impl<P: Protocol, F: Fn(&Peer) -> P> Connections<F, P> {
+impl<P: Protocol, F: Fn(&Accepted<'_>) -> P> Connections<F, P> {
     /// Calls `drive` with the connection `token` and what its machine needs, then writes what
     /// came of it, and closes the connection if that was its end.
     fn drive<B: Backend>(
@@ -192,7 +193,7 @@ impl<P: Protocol, F: Fn(&Peer) -> P> Connections<F, P> {
         let link = Link {
             stream,
             machine: Machine::new(context.now()),
-            protocol: (self.shared.factory)(&peer),
+            protocol: (self.shared.factory)(&Accepted::new(&|| &peer)),
             // A read stops at a message that carries descriptors, and proves nothing.
             short: if peer == Peer::UNIX { 0 } else { BUFFER as u32 },
             peer,
@@ -276,7 +277,7 @@ impl<P: Protocol, F: Fn(&Peer) -> P> Connections<F, P> {
     }
 }
 
-impl<B: Backend, P: Protocol, F: Fn(&Peer) -> P> Handler<B> for Connections<F, P> {
+impl<B: Backend, P: Protocol, F: Fn(&Accepted<'_>) -> P> Handler<B> for Connections<F, P> {
     type Message = Message;
 
     /// The steady path of a request is all in here: one read, one write, and nothing that is
@@ -304,7 +305,7 @@ impl<B: Backend, P: Protocol, F: Fn(&Peer) -> P> Handler<B> for Connections<F, P
             output: &mut self.output,
             timers,
             token,
-            peer: &link.peer,
+            peer: &|| &link.peer,
             handle: &|| self.shared.remote.handle(token),
         };
         let used = link.protocol.received(&mut environment.into(), &buffer[..count]);

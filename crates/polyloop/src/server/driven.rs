@@ -60,7 +60,7 @@ impl<B: Backend, P: Protocol> Driven<'_, B, P> {
             output: self.output,
             timers,
             token: self.token,
-            peer: &self.link.peer,
+            peer: &|| &self.link.peer,
             handle: self.handle,
         };
         let mut writer = Writer { sources, stream: &self.link.stream, token: self.token };

@@ -14,7 +14,8 @@ use super::{assemble, Message, Remotes, ServerBuilder, Unset};
 use crate::handle::Control;
 use crate::listen::{expect_some, listen_beside};
 use crate::{
-    listen_all, Address, Backend, Config, Counts, EventLoop, Listener, Peer, Protocol, ServerHandle,
+    listen_all, Accepted, Address, Backend, Config, Counts, EventLoop, Listener, Peer, Protocol,
+    ServerHandle,
 };
 
 /// Which of a server's loops takes a connection.
@@ -59,7 +60,7 @@ impl ServerBuilder<Unset> {
     where
         B: Backend + Send + 'static,
         P: Protocol + 'static,
-        F: Fn(&Peer) -> P + Send + Sync + 'static,
+        F: Fn(&Accepted<'_>) -> P + Send + Sync + 'static,
     {
         let (addresses, config) = (self.addresses?, self.config);
         config.check()?;
@@ -74,7 +75,7 @@ impl ServerBuilder<Unset> {
         ServerGroup::new(addresses, &config, policy, opened, |place| {
             let Place { opened, remotes, listeners, seat } = place;
             let factory = Arc::clone(&factory);
-            let make = move |peer: &Peer| factory(peer);
+            let make = move |accepted: &Accepted<'_>| factory(accepted);
             let server = assemble(opened, remotes, config.clone(), make, listeners, Some(seat))?;
             Ok(Box::new(move || server.run()))
         })
@@ -313,8 +314,8 @@ pub struct Seat {
 }
 
 impl Seat {
-    /// Takes a place under the limit that all loops share, for a connection that is to be
-    /// [handed out](Seat::hand_out); false if there is none, and the loop hears of it with
+    /// Takes a place under the limit that all loops share, for a connection that is
+    /// [somebody's turn](Seat::next_loop); false if there is none, and the loop hears of it with
     /// [`Message::Room`] when there is.
     #[must_use]
     pub fn reserve(&self) -> bool {
@@ -341,9 +342,9 @@ impl Seat {
         }
     }
 
-    /// Hands a connection to the loop whose turn it is; `None` if that is another one, which gets it
-    /// with [`Message::Adopt`].
-    pub fn hand_out(&mut self, stream: TcpStream, peer: Peer) -> Option<(TcpStream, Peer)> {
+    /// Whose turn it is to take a connection: `None` if that of this loop, and otherwise that of the
+    /// one to which it is to be [handed](Seat::hand_to).
+    pub fn next_loop(&mut self) -> Option<usize> {
         let index = match self.group.policy {
             AcceptPolicy::ReusePort => self.index,
             AcceptPolicy::RoundRobin => {
@@ -354,11 +355,12 @@ impl Seat {
             AcceptPolicy::LeastLoaded => self.least_loaded(),
         };
         self.given[index] += 1;
-        if index == self.index {
-            return Some((stream, peer));
-        }
+        (index != self.index).then_some(index)
+    }
+
+    /// Hands a connection to another loop, which gets it with [`Message::Adopt`].
+    pub fn hand_to(&self, index: usize, stream: TcpStream, peer: Peer) {
         self.group.tell(index, Message::Adopt(stream, peer));
-        None
     }
 
     /// A connection that the loop had handed to itself never came to be.

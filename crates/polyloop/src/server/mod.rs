@@ -11,8 +11,8 @@ use std::sync::Arc;
 
 use crate::handle::{Control, Remote};
 use crate::{
-    listen_all, Address, Backend, Closed, Config, Counters, Counts, EventLoop, Handle, Listener,
-    MioBackend, Peer, Protocol, Sender, ServerHandle, ToAddresses, Token,
+    listen_all, Accepted, Address, Backend, Closed, Config, Counters, Counts, EventLoop, Handle,
+    Listener, MioBackend, Peer, Protocol, Sender, ServerHandle, ToAddresses, Token,
 };
 use connections::Connections;
 pub use group::{AcceptPolicy, Place, Run, Seat, ServerGroup};
@@ -33,7 +33,7 @@ use mio::net::TcpStream;
 /// }
 ///
 /// # fn main() -> std::io::Result<()> {
-/// let server = Server::builder().listen("127.0.0.1:0").build(|_peer| Echo)?;
+/// let server = Server::builder().listen("127.0.0.1:0").build(|_| Echo)?;
 /// println!("listening on {}", server.addresses()[0]);
 /// # server.handle().stop();
 /// server.run()
@@ -142,7 +142,7 @@ impl<B: IntoBackend> ServerBuilder<B> {
         ServerBuilder { addresses: self.addresses, config: self.config, backend }
     }
 
-    /// Listens. `factory` makes the protocol of each connection from who its peer is.
+    /// Listens. `factory` makes the protocol of each connection that is accepted.
     ///
     /// # Errors
     ///
@@ -151,7 +151,7 @@ impl<B: IntoBackend> ServerBuilder<B> {
     pub fn build<P, F>(self, factory: F) -> io::Result<Server<B::Backend, F, P>>
     where
         P: Protocol,
-        F: Fn(&Peer) -> P,
+        F: Fn(&Accepted<'_>) -> P,
     {
         let ServerBuilder { addresses, config, backend } = self;
         let backend = backend.into_backend()?;
@@ -164,7 +164,7 @@ impl<B: IntoBackend> ServerBuilder<B> {
 }
 
 /// Puts a server together: a loop that may have a seat among others, with or without listeners.
-fn assemble<B: Backend, P: Protocol, F: Fn(&Peer) -> P>(
+fn assemble<B: Backend, P: Protocol, F: Fn(&Accepted<'_>) -> P>(
     mut event_loop: EventLoop<B, Message>,
     remotes: Arc<Remotes>,
     config: Config,
@@ -181,7 +181,7 @@ fn assemble<B: Backend, P: Protocol, F: Fn(&Peer) -> P>(
     Ok(Server { event_loop, connections, addresses, handle })
 }
 
-impl<B: Backend, P: Protocol, F: Fn(&Peer) -> P> Server<B, F, P> {
+impl<B: Backend, P: Protocol, F: Fn(&Accepted<'_>) -> P> Server<B, F, P> {
     /// Where it listens, with the ports that the system chose.
     #[must_use]
     pub fn addresses(&self) -> &[Address] {
