@@ -1,10 +1,13 @@
-//! The committed atlas of Linux against a fresh run.
+//! The committed atlas of Linux against a fresh run, and the width of its tables.
 #![cfg(target_os = "linux")]
 
-use polyloop_bench::atlas::{page, run, Settings};
+use polyloop_bench::atlas::{page, run, table, Settings};
 
 /// Set to write the page instead of checking it.
 const RENEW: &str = "POLYLOOP_RENEW_ATLAS";
+
+/// How many columns a line may take.
+const WIDTH: usize = 100;
 
 /// One test, and alone in its program: a scenario starts a process, which has a duplicate of every
 /// descriptor until it runs a program of its own, and what is closed in a scenario that runs beside
@@ -13,6 +16,9 @@ const RENEW: &str = "POLYLOOP_RENEW_ATLAS";
 fn the_page_is_what_this_system_does() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/atlas-linux.md");
     let atlas = run(&Settings::default()).unwrap();
+    for line in table::draw(&atlas).lines() {
+        assert!(line.chars().count() <= WIDTH, "{}: {line}", line.chars().count());
+    }
     let seen = page::write(&atlas);
     if std::env::var_os(RENEW).is_some() {
         return std::fs::write(path, seen).unwrap();

@@ -8,10 +8,10 @@ use crate::watchdog::Fails;
 
 /// How most fail. Where they hold, they take less than a tenth of a second on a machine that has
 /// other things to do.
-const HANGS: Fails = Fails::HangsFor(Duration::from_secs(1));
+const HANGS: Fails = Fails::HangsFor(Duration::from_millis(300));
 
 /// How those fail that take up to a second where they hold.
-const HANGS_LONG: Fails = Fails::HangsFor(Duration::from_secs(6));
+const HANGS_LONG: Fails = Fails::HangsFor(Duration::from_secs(2));
 
 /// Scenarios that wait for timers or serve very many.
 const LONG: &[&str] = &[
