@@ -244,7 +244,10 @@ fn a_run_ends_when_nobody_is_left_who_makes_requests() {
         });
         let ended = load(&server, &format!("{how_long} --connections 200 --active 1"));
         assert_eq!(ended.code, Some(1), "{ended:?}");
-        assert!(ended.stderr.contains("connection 0, request 1: closed"), "{ended:?}");
+        // Windows may tell that it was closed after what another connection was sent later.
+        let mut requests = if cfg!(windows) { 1..=2 } else { 1..=1 };
+        let closed = |request| format!("connection 0, request {request}: closed");
+        assert!(requests.any(|request| ended.stderr.contains(&closed(request))), "{ended:?}");
     }
 }
 
