@@ -107,6 +107,26 @@ impl Connection<'_> {
 
 /// A connection that was accepted and has no [`Protocol`](crate::Protocol) yet: what a server's
 /// factory is given to make one.
+///
+/// ```
+/// use polyloop::{Accepted, Connection, Protocol};
+///
+/// /// Says whom it talks to.
+/// struct Mirror {
+///     peer: String,
+/// }
+///
+/// impl Protocol for Mirror {
+///     fn received(&mut self, connection: &mut Connection<'_>, input: &[u8]) -> usize {
+///         connection.send(self.peer.as_bytes());
+///         input.len()
+///     }
+/// }
+///
+/// let factory = |accepted: &Accepted<'_>| Mirror { peer: accepted.peer().to_string() };
+/// # polyloop::Server::builder().listen("127.0.0.1:0").build(factory)?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
 pub struct Accepted<'a>(&'a dyn Fn() -> &'a Peer);
 
 impl<'a> Accepted<'a> {
