@@ -35,7 +35,9 @@ fn load_checks_messages_of_any_size_in_any_pieces() {
     assert_eq!(report(&ended).requests, 50, "{ended:?}");
 
     let large = Server::start(echo);
-    let ended = load(&large, "--requests 20 --connections 2 --size 3000001 --json");
+    // A sanitizer on a busy machine takes seconds for one of them.
+    let long = "--requests 20 --connections 2 --size 3000001 --timeout 1m --json";
+    let ended = load(&large, long);
     assert_eq!(report(&ended).requests, 20, "{ended:?}");
 }
 
