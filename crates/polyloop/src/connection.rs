@@ -92,7 +92,7 @@ impl Connection<'_> {
     }
 
     /// Who is at the other end. The model `uring` asks the kernel, with the first call for a
-    /// connection; all others know.
+    /// connection, and takes it for 0.0.0.0:0 if a policy forbids that; all others know.
     #[must_use]
     pub fn peer(&self) -> &Peer {
         (self.0.peer)()

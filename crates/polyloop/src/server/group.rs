@@ -343,7 +343,7 @@ impl Seat {
     }
 
     /// Whose turn it is to take a connection: `None` if that of this loop, and otherwise that of the
-    /// one to which it is to be [handed](Seat::hand_to).
+    /// one to which it is to be [handed](Seat::hand_to). It counts as taken there from then on.
     pub fn next_loop(&mut self) -> Option<usize> {
         let index = match self.group.policy {
             AcceptPolicy::ReusePort => self.index,
